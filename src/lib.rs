@@ -1,0 +1,4 @@
+//! mcp-exporter: a Prometheus exporter for the health of MCP servers.
+
+pub mod units;
+pub mod secret;
