@@ -2,3 +2,4 @@
 
 pub mod units;
 pub mod secret;
+pub mod health;
