@@ -3,3 +3,4 @@
 pub mod units;
 pub mod secret;
 pub mod health;
+pub mod target;

@@ -1,0 +1,305 @@
+//! The shared vocabulary: one [`Target`] is one configured MCP server, already valid.
+//!
+//! Users call it `server`, in the file and as a label. A target has three parts that change for different reasons: its
+//! [`Endpoint`] (a change needs a new connection), its [`Timing`] and its [`HealthSettings`] (a change does not).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::health::HealthSettings;
+use crate::secret::{Redactor, Secret, SecretSource};
+use crate::units::PromDuration;
+
+/// One configured MCP server.
+#[derive(Clone, PartialEq)]
+pub struct Target {
+    /// The value of the label `server`; unique in a configuration.
+    pub name: TargetName,
+    /// Labels that the configuration adds to each of its series.
+    pub labels: Labels,
+    /// Where it is and how one talks to it.
+    pub endpoint: Arc<Endpoint>,
+    /// When it is asked.
+    pub timing: Timing,
+    /// What it is asked, and how its answer is read.
+    pub health: Arc<HealthSettings>,
+    /// Whether the daemon polls it by itself.
+    pub poll: bool,
+}
+
+impl fmt::Debug for Target {
+    /// Without what the endpoint knows to be secret, wherever in the target it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, labels, endpoint, timing, health, poll } = self;
+        let text = format!("Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, poll: {poll} }}");
+        f.write_str(&endpoint.redactor.0.redact(&text))
+    }
+}
+
+/// A target's name. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetName(Arc<str>);
+
+impl TargetName {
+    /// Wraps a name; the configuration has checked it.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Label names and values, sorted by name. The names collide with none of our own: the configuration has checked it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels(Arc<[(String, String)]>);
+
+impl Labels {
+    /// Collects labels.
+    #[must_use]
+    pub fn new(labels: BTreeMap<String, String>) -> Self {
+        Self(labels.into_iter().collect())
+    }
+
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// When a target is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From the start of one poll to the start of the next.
+    pub interval: PromDuration,
+    /// Time limit of one attempt.
+    pub timeout: PromDuration,
+    /// Further attempts inside one poll, before the poll counts as failed.
+    pub retries: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { interval: PromDuration::from_secs(5), timeout: PromDuration::from_secs(1), retries: 3 }
+    }
+}
+
+/// Where a target is and how one talks to it. Two equal endpoints can share a connection.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The way there.
+    pub address: Address,
+    /// How long spawning and shaking hands may take; it outlives attempts. `None`: the attempt's own time
+    /// limit (30 s for a child process).
+    pub startup_timeout: Option<PromDuration>,
+    /// A connection older than this is renewed, with up to a tenth of jitter; the session is kept.
+    pub max_connection_age: PromDuration,
+    /// Largest answer, event or line that is read, in bytes.
+    pub max_answer_bytes: usize,
+    /// Every secret this endpoint holds, to be taken out of what the target says.
+    pub redactor: EndpointRedactor,
+}
+
+/// A [`Redactor`] that takes no part in comparing endpoints: it derives from their other fields.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointRedactor(pub Redactor);
+
+impl PartialEq for EndpointRedactor {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for EndpointRedactor {}
+
+/// HTTP, or a child process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// Streamable HTTP, HTTP+SSE or a plain document; over TCP or a unix socket.
+    Http(Box<HttpAddress>),
+    /// A child process that speaks MCP on its standard streams.
+    Stdio(Command),
+}
+
+/// An address reached through HTTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpAddress {
+    /// Scheme `http` or `https`, without user information. Its query may hold secrets: show it through `Display`.
+    pub url: Url,
+    /// Connect here instead of the URL's host (`unix:///run/mcp.sock:/mcp`).
+    pub socket: Option<PathBuf>,
+    /// Which of the HTTP transports.
+    pub transport: HttpTransport,
+    /// Settings of `https`.
+    pub tls: TlsSettings,
+    /// How we prove who we are.
+    pub auth: Option<Auth>,
+    /// Further headers of each request; every value counts as a secret.
+    pub headers: Vec<(HeaderName, HeaderSecret)>,
+}
+
+/// A header's value: compared, sent, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeaderSecret(pub HeaderValue);
+
+impl fmt::Debug for HeaderSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(crate::secret::MASK)
+    }
+}
+
+/// The configured transport of an HTTP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// Found out by asking, in the order that the specification of `auto` gives.
+    Auto,
+    /// Streamable HTTP, protocol revisions 2025-03-26 to 2026-07-28.
+    Streamable,
+    /// HTTP+SSE, protocol revision 2024-11-05.
+    Sse,
+    /// A plain GET of a health document; no MCP.
+    Document,
+}
+
+/// How `https` is spoken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Roots to trust instead of the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate chain (PEM); together with `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// Our own private key (PEM).
+    pub key_file: Option<PathBuf>,
+    /// The name the certificate must have, where it is not the URL's host.
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// How we prove to a server who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer ...`
+    Bearer(SecretSource),
+    /// `Authorization: Basic ...`
+    Basic {
+        /// Sent in the clear, shown in the clear.
+        username: String,
+        /// Its password.
+        password: SecretSource,
+    },
+}
+
+/// A child process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program, looked up in `PATH` where it has no slash.
+    pub program: String,
+    /// Its arguments, shown masked where they came from a variable.
+    pub args: Vec<Argument>,
+    /// Its environment, beside `PATH`, `HOME`, `LANG` and the like.
+    pub env: BTreeMap<String, Secret>,
+    /// Its working directory.
+    pub cwd: Option<PathBuf>,
+}
+
+/// An argument of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// Written in the file as it is.
+    Plain(String),
+    /// Came from `${...}`, so it may be a secret.
+    FromVariable(Secret),
+}
+
+impl Argument {
+    /// The text that the child gets.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::FromVariable(secret) => secret.expose(),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// The address without user information, with query values and what came from `${...}` masked: fit to be shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.address {
+            Address::Http(http) => http.to_string(),
+            Address::Stdio(command) => command.to_string(),
+        };
+        f.write_str(&self.redactor.0.redact(&text))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, startup_timeout, max_connection_age, max_answer_bytes, redactor } = self;
+        let text = format!(
+            "Endpoint {{ {address:?}, startup_timeout: {startup_timeout:?}, max_connection_age: {max_connection_age}, \
+             max_answer_bytes: {max_answer_bytes} }}"
+        );
+        f.write_str(&redactor.0.redact(&text))
+    }
+}
+
+impl fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.socket {
+            Some(socket) => write!(f, "unix://{}:{}", socket.display(), self.url.path())?,
+            None => write!(
+                f,
+                "{}://{}{}",
+                self.url.scheme(),
+                &self.url[url::Position::BeforeHost..url::Position::AfterPort],
+                self.url.path()
+            )?,
+        }
+        for (index, (key, _)) in self.url.query_pairs().enumerate() {
+            write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, crate::secret::MASK)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAddress")
+            .field("url", &self.to_string())
+            .field("transport", &self.transport)
+            .field("tls", &self.tls)
+            .field("auth", &self.auth)
+            .field("headers", &self.headers)
+            .finish()
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)?;
+        for argument in &self.args {
+            match argument {
+                Argument::Plain(text) => write!(f, " {text}")?,
+                Argument::FromVariable(_) => write!(f, " {}", crate::secret::MASK)?,
+            }
+        }
+        Ok(())
+    }
+}
