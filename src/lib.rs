@@ -4,3 +4,4 @@ pub mod units;
 pub mod secret;
 pub mod health;
 pub mod target;
+pub mod config;

@@ -1,0 +1,321 @@
+//! The file as it is typed: shapes only. The JSON Schema and the README's table of keys are made from these types.
+//!
+//! No type here has `Debug`: a URL in it may still hold a password. Every field is optional, so that one mistake hides
+//! no other; what must be there is [`super::resolve`]'s to say.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::health::{MapField, Status};
+use crate::secret::Secret;
+use crate::units::{ByteSize, PromDuration};
+
+/// Configuration of mcp-exporter.
+///
+/// `${VAR}` and `${VAR:-default}` are expanded in every string value and count as secrets; `$${` is a literal `${`.
+/// Relative paths are relative to this file.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "mcp-exporter configuration")]
+pub(super) struct File {
+    /// Settings of every server that does not have its own. Maps are merged key by key, all else is replaced.
+    pub(super) defaults: Option<Settings>,
+    /// The MCP servers to poll.
+    pub(super) servers: Option<Vec<Server>>,
+}
+
+/// Declares the settings that `defaults` and each of `servers` have in common once, and both structs from them.
+macro_rules! settings {
+    (
+        struct $settings:ident { $( $(#[$shared_meta:meta])* $shared:ident: $shared_type:ty, )* }
+        struct $server:ident { $( $(#[$own_meta:meta])* $own:ident: $own_type:ty, )* }
+    ) => {
+        /// Settings that a server can have, and `defaults` too.
+        #[derive(Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $settings {
+            $( $(#[$shared_meta])* pub(super) $shared: Option<$shared_type>, )*
+        }
+
+        /// One MCP server.
+        #[derive(Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $server {
+            $( $(#[$own_meta])* pub(super) $own: Option<$own_type>, )*
+            $( $(#[$shared_meta])* pub(super) $shared: Option<$shared_type>, )*
+        }
+
+        impl $server {
+            /// Takes out what `defaults` could have said too.
+            pub(super) fn take_settings(&mut self) -> $settings {
+                $settings { $( $shared: self.$shared.take(), )* }
+            }
+        }
+    };
+}
+
+settings! {
+    struct Settings {
+        /// From the start of one poll to the start of the next.
+        #[schemars(extend("default" = "5s"))]
+        interval: PromDuration,
+        /// Time limit of one attempt.
+        #[schemars(extend("default" = "1s"))]
+        timeout: PromDuration,
+        /// Further attempts inside one poll, before the poll counts as failed; at most 100.
+        #[schemars(extend("default" = 3, "maximum" = 100))]
+        retries: u32,
+        /// How long starting a child or shaking hands may take; it outlives attempts. Without it the attempt's own
+        /// time limit, 30s for a `command`.
+        startup_timeout: PromDuration,
+        /// A connection older than this is renewed, with up to a tenth of jitter; the session is kept.
+        #[schemars(extend("default" = "1h"))]
+        max_connection_age: PromDuration,
+        /// Labels added to every series of the server; none of our own (`server`, `check`, ...), nor `job`, `instance`
+        /// and the like. Values with `${...}` are refused: labels are shown to everybody.
+        labels: BTreeMap<String, String>,
+        /// How `https` is spoken.
+        tls: Tls,
+        /// How we prove who we are: one of the three.
+        auth: Auth,
+        /// Further headers of each request, `Host` too; those that the transport sets itself are refused.
+        headers: BTreeMap<String, Secret>,
+        /// What is asked and how the answer is read: `auto`, `protocol` or a map.
+        #[schemars(extend("default" = "auto"))]
+        health: Health,
+        /// From where on the computed status is degraded or unhealthy.
+        thresholds: Thresholds,
+        /// Ceilings on what a server may send and how many series come of it.
+        limits: Limits,
+    }
+    struct Server {
+        /// The label `server`. Without it the URL without scheme, user information and query.
+        name: String,
+        /// `http://`, `https://` or `unix:///run/mcp.sock:/mcp`; user information in it is sent as basic
+        /// authentication. This or `command`.
+        #[schemars(extend("x-secret-parts" = "user information and query values"))]
+        url: String,
+        /// `auto` finds out by the URL and by asking.
+        #[schemars(extend("default" = "auto"))]
+        transport: Transport,
+        /// A program that speaks MCP on its standard streams, looked up in `PATH` where it has no slash. This or `url`.
+        command: String,
+        /// Arguments of `command`; hidden where they came from `${...}`.
+        args: Vec<String>,
+        /// Environment of `command`, beside `PATH`, `HOME`, `LANG` and the like: nothing else is passed on.
+        env: BTreeMap<String, Secret>,
+        /// Working directory of `command`.
+        cwd: String,
+        /// `false`: known to `/probe` and `/sd`, not polled.
+        #[schemars(extend("default" = true))]
+        poll: bool,
+    }
+}
+
+/// The transport of a URL.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum Transport {
+    Auto,
+    StreamableHttp,
+    Sse,
+    Http,
+}
+
+/// How `https` is spoken.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Tls {
+    /// Roots to trust instead of the system's (PEM).
+    pub(super) ca_file: Option<String>,
+    /// Our certificate chain (PEM); together with `key_file`.
+    pub(super) cert_file: Option<String>,
+    /// Our private key (PEM).
+    pub(super) key_file: Option<String>,
+    /// The name the certificate must have, where it is not the URL's host.
+    pub(super) server_name: Option<String>,
+    /// Accept any certificate.
+    #[schemars(extend("default" = false))]
+    pub(super) insecure_skip_verify: Option<bool>,
+}
+
+/// How we prove who we are.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Auth {
+    /// Sent as `Authorization: Bearer ...`.
+    pub(super) bearer_token: Option<Secret>,
+    /// A file with the token, read again at every connection and after a 401.
+    pub(super) bearer_token_file: Option<String>,
+    /// Sent as `Authorization: Basic ...`.
+    pub(super) basic: Option<Basic>,
+}
+
+/// A name and a password.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Basic {
+    /// The name; may be shown.
+    pub(super) username: Option<String>,
+    /// The password. This or `password_file`.
+    pub(super) password: Option<Secret>,
+    /// A file with the password, read again at every connection and after a 401.
+    pub(super) password_file: Option<String>,
+}
+
+/// What is asked and how the answer is read.
+#[derive(Clone)]
+pub(super) enum Health {
+    Auto,
+    Protocol,
+    Detailed(Box<HealthMap>),
+}
+
+/// `health` as a map; without `resource` and `tool` it asks as `auto` does.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct HealthMap {
+    /// Read this MCP resource; no `health://` resource is read that is not named.
+    pub(super) resource: Option<String>,
+    /// Call this MCP tool.
+    pub(super) tool: Option<String>,
+    /// Arguments of `tool`.
+    pub(super) arguments: Option<Map<String, Value>>,
+    /// Which status counts: the one the document states, the one that `thresholds` give, or the worse of the two.
+    #[schemars(extend("default" = "reported"))]
+    pub(super) assess: Option<Assess>,
+    /// Fields found by JSONPath (RFC 9535) instead of by a known shape.
+    pub(super) map: Option<BTreeMap<MapField, String>>,
+    /// Status words of the server's own; case and `-`, `_`, space do not matter.
+    pub(super) status_values: Option<BTreeMap<String, StatusWord>>,
+    /// Numeric fields of checks that become `mcp_check_value`.
+    pub(super) check_values: Option<Vec<String>>,
+    /// The same as `thresholds` beside `health`, and stronger.
+    pub(super) thresholds: Option<Thresholds>,
+}
+
+/// Which status counts.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Assess {
+    Reported,
+    Computed,
+    Worst,
+}
+
+/// What a word means.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum StatusWord {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+impl From<StatusWord> for Status {
+    fn from(word: StatusWord) -> Self {
+        match word {
+            StatusWord::Healthy => Self::Healthy,
+            StatusWord::Degraded => Self::Degraded,
+            StatusWord::Unhealthy => Self::Unhealthy,
+        }
+    }
+}
+
+/// From where on the computed status is degraded or unhealthy. Ratios are 0 to 1.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Thresholds {
+    /// Pool utilization above this is degraded.
+    #[schemars(extend("default" = 0.8, "minimum" = 0, "maximum" = 1))]
+    pub(super) pool_degraded: Option<f64>,
+    /// Pool utilization above this is unhealthy.
+    #[schemars(extend("default" = 0.95, "minimum" = 0, "maximum" = 1))]
+    pub(super) pool_unhealthy: Option<f64>,
+    /// Memory utilization above this is degraded.
+    #[schemars(extend("default" = 0.8, "minimum" = 0, "maximum" = 1))]
+    pub(super) memory_degraded: Option<f64>,
+    /// Memory utilization above this is unhealthy.
+    #[schemars(extend("default" = 0.95, "minimum" = 0, "maximum" = 1))]
+    pub(super) memory_unhealthy: Option<f64>,
+    /// A database slower than this is degraded.
+    #[schemars(extend("default" = "100ms"))]
+    pub(super) database_latency_degraded: Option<PromDuration>,
+}
+
+/// Ceilings.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Limits {
+    /// Largest answer, event or line that is read.
+    #[schemars(extend("default" = "1MiB"))]
+    pub(super) answer_size: Option<ByteSize>,
+    /// Checks of one document that become series.
+    #[schemars(extend("default" = 64))]
+    pub(super) checks: Option<u32>,
+    /// Different check names over the life of a connection.
+    #[schemars(extend("default" = 256))]
+    pub(super) check_names: Option<u32>,
+    /// Series of one server altogether; at least 100.
+    #[schemars(extend("default" = 500))]
+    pub(super) series: Option<u32>,
+}
+
+impl<'de> Deserialize<'de> for Health {
+    // By hand: an untagged enum would lose the place of a mistake in the map.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrMap;
+        impl<'de> serde::de::Visitor<'de> for WordOrMap {
+            type Value = Health;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`auto`, `protocol` or a map such as `{resource: \"health://status\"}`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Health, E> {
+                match word {
+                    "auto" => Ok(Health::Auto),
+                    "protocol" => Ok(Health::Protocol),
+                    _ => Err(E::unknown_variant(word, &["auto", "protocol"])),
+                }
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Health, A::Error> {
+                HealthMap::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(Health::Detailed)
+            }
+        }
+        deserializer.deserialize_any(WordOrMap)
+    }
+}
+
+impl JsonSchema for Health {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "health".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": ["auto", "protocol"] },
+                HealthMap::json_schema(generator),
+            ]
+        })
+    }
+}

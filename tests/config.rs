@@ -1,0 +1,514 @@
+//! Configuration files, from outside: what is said about bad ones, word for word, and what good ones mean.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcp_exporter::config::{self, Config, Loaded, Problems, Reloader, Sources};
+use mcp_exporter::health::{Ask, Assess};
+use mcp_exporter::target::{Address, Argument, Auth, HttpTransport, Target};
+use serde_json::Value;
+
+/// A secret that is planted in many places and must appear nowhere.
+const CANARY: &str = "hunter2-canary";
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "CANARY" => Some(CANARY.to_owned()),
+        "FIVE" => Some("5".to_owned()),
+        "SECONDS" => Some("7s".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Loaded, Problems> {
+    config::parse(text, Path::new("/etc/mcp/config.yaml"), &environment)
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    parse(text).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+#[track_caller]
+fn one(text: &str) -> Target {
+    good(text).targets.into_iter().next().expect("a server")
+}
+
+#[track_caller]
+fn problems(text: &str) -> String {
+    match parse(text) {
+        Ok(loaded) => panic!("accepted: {:?}", loaded.config),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+fn folder(path: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let files = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|ext| ext == "yaml")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_bad_file_is_told_of_word_for_word() {
+    let files = folder("tests/golden/config");
+    assert!(files.len() >= 20, "{} files", files.len());
+    let mut wrong = String::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("the file");
+        let expected = fs::read_to_string(file.with_extension("txt")).expect("what is said about it");
+        let name = Path::new(file.file_name().expect("a name"));
+        let said = match config::parse(&text, name, &environment) {
+            Ok(loaded) => {
+                assert!(!format!("{loaded:?}").contains(CANARY), "{name:?} shows a secret");
+                loaded.warnings.to_string()
+            }
+            Err(problems) => problems.to_string(),
+        };
+        assert!(!said.contains(CANARY), "{name:?} shows a secret: {said}");
+        if said != expected.trim_end() {
+            wrong.push_str(&format!("=== {}\n--- said\n{said}\n--- expected\n{expected}\n", name.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let files = folder("config");
+    assert_eq!(files.len(), 6);
+    for file in files {
+        let text = fs::read_to_string(&file).expect("the file");
+        // No variable is set: an example must work where it is tried.
+        let loaded = config::parse(&text, &file, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        let target = &loaded.config.targets[0];
+        match (file.file_stem().and_then(|stem| stem.to_str()).expect("a name"), &target.endpoint.address) {
+            ("example", _) => assert_eq!(loaded.config.targets.len(), 9),
+            ("minimal-streamable-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Auto),
+            ("minimal-sse", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Sse),
+            ("minimal-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Document),
+            ("minimal-unix", Address::Http(http)) => assert!(http.socket.is_some()),
+            ("minimal-stdio", Address::Stdio(_)) => {}
+            (other, address) => panic!("{other}: {address:?}"),
+        }
+    }
+}
+
+/// Every key of the schema, wherever it stands.
+fn keys(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            // What `map` may fill is a list of words, none of them a key of ours.
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                found.extend(
+                    properties.iter().filter(|(_, key)| key.get("description").is_some()).map(|(key, _)| key.clone()),
+                );
+            }
+            map.values().for_each(|value| keys(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_complete_example_mentions_every_key() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.yaml")).expect("the file");
+    let words: BTreeSet<&str> = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_').collect();
+    let mut all = BTreeSet::new();
+    keys(&config::schema(), &mut all);
+    assert!(all.len() > 40, "{all:?}");
+    let missing: Vec<&String> = all.iter().filter(|key| !words.contains(key.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn defaults_are_merged_key_by_key() {
+    let config = good(
+        "
+defaults:
+  interval: 1m
+  retries: 0
+  labels: {env: prod, team: none}
+  headers: {X-A: default-a, X-B: default-b, Authorization: default-auth}
+  tls: {ca_file: ca.pem, cert_file: c.pem, key_file: k.pem}
+  health: {resource: 'health://x', assess: worst, status_values: {GREEN: healthy}}
+  thresholds: {pool_degraded: 0.5, memory_degraded: 0.6}
+  limits: {checks: 3}
+servers:
+  - name: a
+    url: https://a.example/mcp
+  - name: b
+    url: https://b.example/mcp
+    retries: 1
+    labels: {team: search}
+    headers: {x-a: own-a}
+    auth: {bearer_token: own-token}
+    tls: {server_name: b}
+    health: {tool: t, status_values: {AMBER: degraded}, thresholds: {memory_degraded: 0.7}}
+    thresholds: {memory_degraded: 0.1}
+    limits: {answer_size: 2MiB}
+  - name: c
+    command: ./bin/c
+    health: auto
+",
+    );
+    let [a, b, c] = config.targets.as_slice() else { panic!("three servers") };
+    assert_eq!((a.timing.interval.get(), a.timing.retries), (Duration::from_secs(60), 0));
+    assert_eq!(b.timing.retries, 1);
+    assert_eq!(b.labels.iter().collect::<Vec<_>>(), [("env", "prod"), ("team", "search")]);
+    let (Address::Http(http_a), Address::Http(http_b)) = (&a.endpoint.address, &b.endpoint.address) else {
+        panic!("two URLs")
+    };
+    let headers = |http: &mcp_exporter::target::HttpAddress| {
+        let pairs = http.headers.iter().map(|(name, value)| format!("{name}={}", value.0.to_str().expect("text")));
+        pairs.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(headers(http_a), "authorization=default-auth x-a=default-a x-b=default-b");
+    assert_eq!(headers(http_b), "x-a=own-a x-b=default-b", "the token replaces the inherited header");
+    assert!(matches!(&http_b.auth, Some(Auth::Bearer(_))));
+    assert_eq!(http_b.tls.ca_file.as_deref(), Some(Path::new("/etc/mcp/ca.pem")), "relative to the file");
+    assert_eq!(http_b.tls.server_name.as_deref(), Some("b"));
+    assert_eq!(a.health.ask, Ask::Resource("health://x".to_owned()));
+    assert!(matches!(&b.health.ask, Ask::Tool { name, .. } if name == "t"));
+    assert_eq!((b.health.reading.assess, b.health.reading.status_values.len()), (Assess::Worst, 2));
+    let thresholds = b.health.reading.thresholds;
+    assert_eq!((thresholds.pool_degraded, thresholds.memory_degraded), (0.5, 0.7));
+    assert_eq!((b.endpoint.max_answer_bytes, b.health.reading.limits.checks), (2 << 20, 3));
+    assert_eq!((&c.health.ask, c.health.reading.assess), (&Ask::Auto, Assess::Worst));
+    let Address::Stdio(command) = &c.endpoint.address else { panic!("a command") };
+    assert_eq!(command.program, "/etc/mcp/bin/c", "what defaults say of HTTP is nothing to a command");
+}
+
+#[test]
+fn values_are_read_as_what_is_asked_for() {
+    let target = one("
+servers:
+  - name: 7
+    command: x
+    args: [1.10, true, 'quoted', \"${CANARY}\"]
+    env: {A: 1, B: no}
+    retries: \"${FIVE}\"
+    interval: ${SECONDS}
+    labels: {tier: 1, release: 1.10, on: yes}
+    limits: {answer_size: 4096}
+    poll: false
+");
+    assert_eq!(target.name.as_str(), "7");
+    assert_eq!(target.timing.retries, 5);
+    assert_eq!(target.timing.interval.get(), Duration::from_secs(7));
+    assert_eq!(target.labels.iter().collect::<Vec<_>>(), [("on", "yes"), ("release", "1.10"), ("tier", "1")]);
+    assert!(!target.poll);
+    assert_eq!(target.endpoint.max_answer_bytes, 4096);
+    let Address::Stdio(command) = &target.endpoint.address else { panic!("a command") };
+    let args: Vec<&str> = command.args.iter().map(Argument::expose).collect();
+    assert_eq!(args, ["1.10", "true", "quoted", CANARY]);
+    assert!(matches!(command.args[3], Argument::FromVariable(_)));
+    assert_eq!(command.env["B"].expose(), "no");
+    assert_eq!(target.endpoint.to_string(), "x 1.10 true quoted ***");
+}
+
+#[test]
+fn user_information_becomes_basic_authentication() {
+    let target = one("servers: [{url: 'http://me:p%40ss@localhost:8000/mcp?key=value#part'}]");
+    let Address::Http(http) = &target.endpoint.address else { panic!("a URL") };
+    assert_eq!(http.url.as_str(), "http://localhost:8000/mcp?key=value");
+    assert_eq!(target.name.as_str(), "localhost:8000/mcp");
+    assert_eq!(target.endpoint.to_string(), "http://localhost:8000/mcp?key=***");
+    assert!(matches!(&http.auth, Some(Auth::Basic { username, .. }) if username == "me"));
+    // base64 of `me:p@ss`
+    assert_eq!(target.endpoint.redactor.0.redact("p@ss, bWU6cEBzcw==, value"), "***, ***, ***");
+}
+
+#[test]
+fn targets_of_the_command_line_need_no_file() {
+    let given =
+        ["http://localhost:1/mcp?a=b", "b=http://localhost:2/mcp", "=http://localhost:3/", "unix:///run/x.sock:/mcp"]
+            .map(String::from);
+    let loaded = Config::from_targets(&given).unwrap_or_else(|problems| panic!("{problems}"));
+    let names: Vec<&str> = loaded.config.targets.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(names, ["localhost:1/mcp", "b", "localhost:3", "/run/x.sock:/mcp"]);
+
+    let bad = ["b=http://u:hunter2-canary@/", "c=http://h/", "c=http://i/"].map(String::from);
+    let sources = Sources { targets: bad.to_vec(), ..Sources::default() };
+    assert!(!format!("{sources:?}").contains(CANARY), "{sources:?}");
+    let problems = Config::from_targets(&bad).expect_err("problems").to_string();
+    assert_eq!(
+        problems,
+        "--target[0]: the URL has no host\n  hint: write it like `http://localhost:8000/mcp` or \
+         `unix:///run/mcp.sock:/mcp`\n--target[2]: a second server is named `c`\n  hint: write `NAME=URL` to tell them \
+         apart"
+    );
+}
+
+#[test]
+fn the_file_wins_over_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, "defaults: {interval: 9s}\nservers: [{name: a, url: 'http://localhost/'}]").expect("written");
+    let targets = ["a=http://localhost:1/", "b=http://localhost:2/"].map(String::from).to_vec();
+    let loaded = Sources { file: Some(file), targets, ..Sources::default() }
+        .load()
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        loaded.warnings.to_string(),
+        "warning: --target[0]: the configuration file has a server `a` already\n  hint: the file's is polled, this one \
+         is left out; use another `NAME=`"
+    );
+    let servers: Vec<String> = loaded.config.targets.iter().map(|target| target.endpoint.to_string()).collect();
+    assert_eq!(servers, ["http://localhost/", "http://localhost:2/"]);
+    assert_eq!(loaded.config.targets[1].timing.interval.get(), Duration::from_secs(9), "defaults hold for it too");
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys_work() {
+    let config = good(
+        "
+servers:
+  - &first
+    name: a
+    url: http://localhost:1/mcp
+    labels: &labels {team: x}
+  - <<: *first
+    name: b
+  - {name: c, url: 'http://localhost:3/mcp', labels: *labels}
+",
+    );
+    let shown: Vec<String> = config
+        .targets
+        .iter()
+        .map(|target| format!("{} {} {:?}", target.name, target.endpoint, target.labels))
+        .collect();
+    let labels = format!("{:?}", config.targets[0].labels);
+    let expected =
+        [("a", 1), ("b", 1), ("c", 3)].map(|(name, port)| format!("{name} http://localhost:{port}/mcp {labels}"));
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn hostile_yaml_is_refused() {
+    let mut bomb = String::from("a: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..30 {
+        let before = format!("*a{}", level - 1);
+        bomb.push_str(&format!("b{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
+    }
+    let long_text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 10_000].join(", "));
+    let mut chain = String::from("a0: &a0 [x]\n");
+    (1..200).for_each(|level| chain.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1)));
+    for (text, what) in [
+        (bomb, "the file is too large, counting what its aliases repeat"),
+        (long_text, "the file is too large, counting what its aliases repeat"),
+        (chain, "nested deeper than 64 levels"),
+        ("[".repeat(100_000), "recursion limit exceeded"),
+        ("- ".repeat(100_000), "nested deeper than 64 levels"),
+        ("a: &a [*a]".to_owned(), "the alias refers to what contains it"),
+        ("? [a]\n: b".to_owned(), "a key must be a text"),
+        ("a: *unknown".to_owned(), "unknown anchor"),
+        ("\u{0}".to_owned(), "not YAML"),
+    ] {
+        let said = problems(&text);
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
+#[test]
+fn problems_are_bounded() {
+    let text: String = (0..5000).map(|_| "  - {nmae: a, tiemout: 1s}\n").collect();
+    let said = problems(&format!("servers:\n{text}"));
+    assert_eq!(said.lines().filter(|line| !line.starts_with("  hint")).count(), 101);
+    assert!(said.ends_with("\nfurther problems are not shown"));
+}
+
+#[test]
+fn ten_thousand_servers_load() {
+    let server = |n: usize| {
+        format!(
+            "  - name: server-{n}\n    url: https://host-{n}.example:8000/mcp?key=${{CANARY}}\n    labels: {{team: t{n}}}\n    \
+             auth: {{bearer_token: token-{n}}}\n    headers: {{X-Key: key-{n}}}\n    health: {{resource: 'health://s'}}\n"
+        )
+    };
+    let text: String =
+        "servers:\n".chars().chain((0..10_000).flat_map(|n| server(n).chars().collect::<Vec<_>>())).collect();
+    assert_eq!(good(&text).targets.len(), 10_000);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let said = || config::load(&file).expect_err("a problem").to_string().replace(&*file.to_string_lossy(), "FILE");
+    assert_eq!(
+        said(),
+        "FILE: could not be read: No such file or directory (os error 2)\n  hint: name another with `--config.file`, or \
+         use `--target URL`"
+    );
+    fs::write(&file, b"servers:\n  - name: \xff hunter2-canary\n").expect("written");
+    assert_eq!(said(), "FILE: not UTF-8, on line 2\n  hint: save the file as UTF-8");
+    fs::write(&file, vec![b'#'; (16 << 20) + 1]).expect("written");
+    assert_eq!(said(), "FILE: larger than 16 MiB");
+}
+
+#[test]
+fn a_reload_keeps_the_last_good_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let write = |text: &str| fs::write(&file, text).expect("written");
+    write("servers: [{name: a, url: 'http://localhost:1/'}]");
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    let (reloader, _) = Reloader::start(sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut news = reloader.subscribe();
+    let first = reloader.last();
+    assert!(first.successful);
+
+    assert!(reloader.reload().is_ok());
+    assert!(!news.has_changed().expect("alive"), "nothing changed");
+
+    write("servers: [{name: a, url: 'http://localhost:1/', auth: {bearer_token: [hunter2-canary]}}]");
+    assert!(reloader.reload().is_err());
+    assert!(!reloader.last().successful);
+    assert!(reloader.last().success_at >= first.success_at);
+    assert!(!news.has_changed().expect("alive"));
+    assert_eq!(reloader.current().targets.len(), 1);
+
+    write("servers: [{name: a, url: 'http://localhost:1/'}, {name: b, url: 'http://localhost:2/'}]");
+    assert!(reloader.reload().is_ok());
+    assert!(reloader.last().successful);
+    assert!(news.has_changed().expect("alive"));
+    assert_eq!(news.borrow_and_update().targets.len(), 2);
+}
+
+/// A scalar of the schema: the keys that lead to it, and whether it is secret wherever it comes from.
+struct Leaf {
+    path: Vec<String>,
+    secret: bool,
+}
+
+/// Every scalar below a schema; `[]` stands for an element, `*` for a key that the user chooses.
+fn leaves(root: &Value, schema: &Value, path: &[String], found: &mut Vec<Leaf>) {
+    let below = |step: &str| path.iter().cloned().chain([step.to_owned()]).collect::<Vec<_>>();
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/$defs/");
+        return leaves(root, &root["$defs"][name], path, found);
+    }
+    for schema in schema["anyOf"].as_array().into_iter().flatten() {
+        leaves(root, schema, path, found);
+    }
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        leaves(root, schema, &below(key), found);
+    }
+    if !schema["items"].is_null() {
+        leaves(root, &schema["items"], &below("[]"), found);
+    }
+    if schema["additionalProperties"] == true {
+        found.push(Leaf { path: below("*"), secret: false });
+    } else if schema["additionalProperties"].is_object() {
+        leaves(root, &schema["additionalProperties"], &below("*"), found);
+    }
+    let kinds = schema["type"].to_string();
+    if ["string", "integer", "number", "boolean"].iter().any(|kind| kinds.contains(kind)) {
+        found.push(Leaf { path: path.to_vec(), secret: schema["x-secret"] == true });
+    }
+    if let Some(parts) = schema.get("x-secret-parts") {
+        assert_eq!(
+            (path.last().map(String::as_str), parts),
+            (Some("url"), &Value::from("user information and query values"))
+        );
+    }
+}
+
+/// Puts a value where the path leads, making what is missing on the way.
+fn plant(document: &mut Value, path: &[String], value: Value) {
+    let Some((step, rest)) = path.split_first() else {
+        *document = value;
+        return;
+    };
+    let next = match step.as_str() {
+        "[]" => {
+            if !document.is_array() {
+                *document = serde_json::json!([null]);
+            }
+            &mut document[0]
+        }
+        "*" => &mut document["X_KEY"],
+        key => &mut document[key],
+    };
+    plant(next, rest, value);
+}
+
+/// What must be there too for the leaf to be accepted.
+fn document_around(path: &[String]) -> Value {
+    let has = |key: &str| path.iter().any(|step| step == key);
+    let mut server = serde_json::json!({ "name": "a" });
+    if ["command", "args", "env", "cwd"].iter().any(|key| has(key)) {
+        server["command"] = "program".into();
+    } else {
+        server["url"] = "https://host.example/mcp".into();
+    }
+    let mut document = serde_json::json!({ "servers": [server] });
+    let level = if has("defaults") { &mut document["defaults"] } else { &mut document["servers"][0] };
+    if has("basic") {
+        level["auth"]["basic"] = serde_json::json!({ "username": "me" });
+        if has("username") {
+            level["auth"]["basic"]["password"] = "word".into();
+        }
+    }
+    if has("cert_file") || has("key_file") {
+        level["tls"] = serde_json::json!({ "cert_file": "c.pem", "key_file": "k.pem" });
+    }
+    if has("arguments") {
+        level["health"] = serde_json::json!({ "tool": "t" });
+    }
+    document
+}
+
+/// Everything that can be seen of a configuration, or of what is wrong with it. With the redactor's word for the canary.
+fn seen(document: &Value) -> Result<String, String> {
+    let loaded = parse(&document.to_string()).map_err(|problems| format!("{problems}\n{problems:?}"))?;
+    let target = loaded.config.targets.first().ok_or("no server")?;
+    let redacted = target.endpoint.redactor.0.redact(CANARY).into_owned();
+    Ok(format!("{redacted}\n{loaded:?}\n{loaded:#?}\n{}\n{:?}", target.endpoint, target.endpoint))
+}
+
+#[test]
+fn no_canary_in_any_leaf_is_ever_seen() {
+    let schema = config::schema();
+    let mut found = Vec::new();
+    leaves(&schema, &schema, &[], &mut found);
+    let secret = found.iter().filter(|leaf| leaf.secret).count();
+    // bearer_token, password and headers at both levels, env at one.
+    assert_eq!(secret, 7);
+    assert!(found.len() > 80, "{}", found.len());
+    let mut accepted = 0;
+    for Leaf { path, secret } in &found {
+        let shown = path.join(".");
+        let mut document = document_around(path);
+        plant(&mut document, path, "${CANARY}".into());
+        let text = seen(&document);
+        accepted += usize::from(text.is_ok());
+        let text = text.unwrap_or_else(|said| said);
+        assert!(!text.contains(CANARY), "{shown} from a variable: {text}");
+        if *secret {
+            plant(&mut document, path, CANARY.into());
+            let text = seen(&document).unwrap_or_else(|problems| panic!("{shown}: {problems}"));
+            assert!(!text.contains(CANARY), "{shown}: {text}");
+            for wrong in [serde_json::json!([CANARY]), serde_json::json!({ "a": CANARY }), format!("{CANARY}\n").into()]
+            {
+                plant(&mut document, path, wrong);
+                let text = seen(&document).unwrap_or_else(|said| said);
+                assert!(!text.contains(CANARY), "{shown}: {text}");
+            }
+        }
+    }
+    assert!(accepted > 25, "{accepted}");
+    for url in
+        ["http://u:hunter2-canary@h/", "https://h/?k=hunter2-canary", "https://h/?hunter2-canary", "x://hunter2-canary"]
+    {
+        let text = seen(&serde_json::json!({ "servers": [{ "url": url }] })).unwrap_or_else(|said| said);
+        assert!(!text.contains(CANARY), "{url}: {text}");
+    }
+}
