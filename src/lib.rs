@@ -5,3 +5,4 @@ pub mod secret;
 pub mod health;
 pub mod target;
 pub mod config;
+pub mod probe;

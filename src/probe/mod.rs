@@ -1,0 +1,13 @@
+//! One target, one attempt: ask it how it is.
+//!
+//! No retry and no schedule: those belong to [`crate::poll`]. Nothing here reads a health answer: that is
+//! [`crate::health`].
+
+mod ask;
+mod outcome;
+mod session;
+pub mod transport;
+
+pub use outcome::{Answer, Attempt, Failure, Phase, Phases, ProbeError, ServerInfo, Sessions, Source, Transport};
+pub use session::{CLOSE_GRACE, Session};
+pub use transport::Shared;

@@ -1,0 +1,289 @@
+//! A target's kept conversation: opened late, opened again when it was lost, closed by its owner alone.
+//!
+//! Knows nothing of polls, retries or metrics. An attempt may be dropped at any await. What it leaves behind then is
+//! whole: an opening that goes on, or a conversation that can be asked again, and the account of what both cost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+
+use crate::health::{HealthLimits, HealthSettings, text};
+use crate::probe::ask::{Asker, Learned};
+use crate::probe::transport::restart::Restart;
+use crate::probe::transport::{Conversation, Ledger, Remark, Remembered, Shared};
+use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, Sessions};
+use crate::target::{Address, Endpoint};
+use crate::units::PromDuration;
+
+/// Time a conversation gets to say goodbye: a session to be deleted, a child to end by itself, by SIGTERM, by SIGKILL.
+/// Two seconds keep a shutdown well inside Kubernetes' default thirty.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Time a child gets to start and shake hands: `uvx` and `npx` may have to fetch the server first.
+const CHILD_STARTUP: PromDuration = PromDuration::from_secs(30);
+
+/// A target's conversation, and all that is remembered from one attempt to the next.
+#[derive(Debug)]
+pub struct Session {
+    endpoint: Arc<Endpoint>,
+    shared: Arc<Shared>,
+    state: State,
+    memory: Remembered,
+    learned: Learned,
+    restart: Restart,
+    ledger: Ledger,
+    /// Conversations that take their time to end.
+    ending: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    /// Opened by a task, because it may outlive the attempt that began it and has to go on between attempts.
+    Opening {
+        work: JoinSet<Opened>,
+        since: Instant,
+        patience: PromDuration,
+    },
+    Open {
+        conversation: Conversation,
+        since: Instant,
+        answered: bool,
+    },
+}
+
+/// What an opening came to.
+#[derive(Debug)]
+struct Opened {
+    result: Result<Conversation, ProbeError>,
+    memory: Remembered,
+    ledger: Ledger,
+}
+
+impl Session {
+    /// A session that is still closed: the first attempt opens it.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Self {
+        Self {
+            endpoint,
+            shared,
+            state: State::Closed,
+            memory: Remembered::default(),
+            learned: Learned::default(),
+            restart: Restart::default(),
+            ledger: Ledger::new(Instant::now()),
+            ending: JoinSet::new(),
+        }
+    }
+
+    /// Asks the target once, and gives up at the deadline. Dropped before, it leaves the session whole.
+    pub async fn attempt(&mut self, settings: &HealthSettings, deadline: Instant) -> Attempt {
+        let before = std::mem::replace(&mut self.ledger, Ledger::new(deadline));
+        // What an attempt that was dropped has cost is told by the next.
+        self.ledger.sessions_opened = before.sessions_opened;
+        self.ledger.sessions_closed = before.sessions_closed;
+        while self.ending.try_join_next().is_some() {}
+        let result = match timeout_at(deadline.into(), self.run(settings)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.out_of_time()),
+        };
+        self.ledger.end();
+        let Sessions { opened, closed } = self.take_account();
+        Attempt { result, phases: self.ledger.phases, sessions_opened: opened, sessions_closed: closed }
+    }
+
+    /// Whether it is being opened, which goes on between attempts. Ends by itself, well or badly, within the startup time.
+    #[must_use]
+    pub const fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening { .. })
+    }
+
+    /// Ends the conversation politely, within [`CLOSE_GRACE`]. Gives the account of what no attempt has told of: the
+    /// sessions that end now, and what an attempt cost that was dropped. Another attempt would open it anew.
+    pub async fn close(&mut self) -> Sessions {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let end = async {
+            match state {
+                State::Closed => {}
+                State::Opening { mut work, .. } => match work.try_join_next() {
+                    // It came to its end between two attempts: there is a session to end.
+                    Some(Ok(Opened { result, ledger, .. })) => {
+                        self.ledger.absorb(&ledger);
+                        if let Ok(conversation) = result {
+                            conversation.close(&mut self.ledger).await;
+                        }
+                    }
+                    _ => work.shutdown().await,
+                },
+                State::Open { conversation, .. } => conversation.close(&mut self.ledger).await,
+            }
+            while self.ending.join_next().await.is_some() {}
+        };
+        if timeout(CLOSE_GRACE, end).await.is_err() {
+            tracing::debug!(endpoint = %self.endpoint, "did not end in time, cut off");
+        }
+        self.ending.abort_all();
+        self.take_account()
+    }
+
+    fn take_account(&mut self) -> Sessions {
+        Sessions {
+            opened: std::mem::take(&mut self.ledger.sessions_opened),
+            closed: std::mem::take(&mut self.ledger.sessions_closed),
+        }
+    }
+
+    async fn run(&mut self, settings: &HealthSettings) -> Result<Answer, ProbeError> {
+        let mut kept = self.ensure_open().await?;
+        loop {
+            let State::Open { conversation, answered, .. } = &mut self.state else {
+                unreachable!("it was opened just now");
+            };
+            let asker = Asker::new(conversation, &mut self.learned, &mut self.memory, &mut self.ledger);
+            let error = match asker.ask(settings).await {
+                Ok(answer) => {
+                    *answered = true;
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let State::Open { conversation, .. } = &self.state else { return Err(error) };
+            if !conversation.is_over() {
+                return Err(error);
+            }
+            // Lost while nobody looked, as the question found out: that is no failure if it can be opened again. Streamable
+            // HTTP has done so itself.
+            let lost = matches!(conversation, Conversation::Peer(_))
+                && matches!(error.failure, Failure::SessionLost | Failure::ProcessExit);
+            self.retire(&error);
+            if !kept || !lost {
+                return Err(error);
+            }
+            self.ledger.discard();
+            kept = self.ensure_open().await?;
+        }
+    }
+
+    /// Opens the conversation where it is not open; says whether it had been.
+    async fn ensure_open(&mut self) -> Result<bool, ProbeError> {
+        if let State::Open { conversation, .. } = &mut self.state {
+            match conversation.why_over().await {
+                None => return Ok(true),
+                Some(why) => self.retire(&why),
+            }
+        }
+        if matches!(self.state, State::Closed) {
+            self.restart.permit(Instant::now())?;
+            let patience = match (&self.endpoint.address, self.endpoint.startup_timeout) {
+                (_, Some(patience)) => patience,
+                (Address::Stdio(_), None) => CHILD_STARTUP,
+                (Address::Http(_), None) => {
+                    let opened =
+                        Conversation::open(&self.endpoint, &self.shared, &mut self.memory, &mut self.ledger).await;
+                    return self.opened(opened).map(|()| false);
+                }
+            };
+            self.state = State::Opening { work: self.open_aside(patience), since: Instant::now(), patience };
+        }
+        let State::Opening { work, .. } = &mut self.state else { unreachable!("closed was handled above") };
+        let done = work.join_next().await.expect("an opening is one task");
+        let opened = done.unwrap_or_else(|panic| Opened {
+            result: Err(ProbeError::new(Failure::Protocol, "opening the conversation failed").because(panic)),
+            memory: Remembered::default(),
+            ledger: Ledger::new(self.ledger.deadline),
+        });
+        self.memory = opened.memory;
+        self.ledger.absorb(&opened.ledger);
+        self.opened(opened.result).map(|()| false)
+    }
+
+    /// Begins an opening that outlives the attempt.
+    fn open_aside(&self, patience: PromDuration) -> JoinSet<Opened> {
+        let until = Instant::now() + patience.get();
+        let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        let mut memory = self.memory.clone();
+        let mut work = JoinSet::new();
+        let opening = async move {
+            let mut ledger = Ledger::new(until);
+            let open = Conversation::open(&endpoint, &shared, &mut memory, &mut ledger);
+            let result = match timeout_at(until.into(), open).await {
+                Ok(result) => result,
+                Err(_) => Err(not_started(&endpoint, patience)),
+            };
+            ledger.end();
+            Opened { result, memory, ledger }
+        };
+        work.spawn(tracing::Instrument::in_current_span(opening));
+        work
+    }
+
+    fn opened(&mut self, result: Result<Conversation, ProbeError>) -> Result<(), ProbeError> {
+        let since = match self.state {
+            State::Opening { since, .. } => since,
+            _ => Instant::now(),
+        };
+        match result {
+            Ok(conversation) => {
+                self.state = State::Open { conversation, since, answered: false };
+                self.learned = Learned::default();
+                Ok(())
+            }
+            Err(error) => {
+                self.state = State::Closed;
+                self.note_end(since, false, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of a conversation that is over. What is left of it ends aside, so that it holds nobody up.
+    fn retire(&mut self, why: &ProbeError) {
+        let State::Open { conversation, since, answered } = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        self.ledger.sessions_closed += conversation.sessions();
+        self.note_end(since, answered, why);
+        self.ending.spawn(async move {
+            let mut account = Ledger::new(Instant::now());
+            timeout(CLOSE_GRACE, conversation.close(&mut account)).await.ok();
+        });
+    }
+
+    fn note_end(&mut self, since: Instant, answered: bool, why: &ProbeError) {
+        if let Address::Stdio(_) = self.endpoint.address {
+            self.restart.ended(Instant::now(), since.elapsed(), answered, why.clone());
+        }
+    }
+
+    fn out_of_time(&self) -> ProbeError {
+        if let State::Opening { since, patience, .. } = &self.state {
+            let endpoint = shown(&self.endpoint);
+            return ProbeError::new(Failure::Timeout, format!("`{endpoint}` is still starting")).hint(format!(
+                "started {} s ago; `startup_timeout` ({patience}) has not passed",
+                since.elapsed().as_secs()
+            ));
+        }
+        let what = match self.ledger.running() {
+            Some(Phase::Dns) => "its name was not resolved",
+            Some(Phase::Connect) => "it could not be connected to",
+            Some(Phase::Tls) => "the TLS handshake was not finished",
+            Some(Phase::Initialize) => "the MCP handshake was not finished",
+            Some(Phase::Request) | None => "there was no complete answer",
+        };
+        let hint = self.ledger.last_remark().map(Remark::hint);
+        ProbeError::new(Failure::Timeout, format!("{what} in time"))
+            .hint(hint.unwrap_or("`timeout` is the time that one attempt may take"))
+    }
+}
+
+fn shown(endpoint: &Endpoint) -> Arc<str> {
+    text::clean(&endpoint.to_string(), HealthLimits::LABEL_CHARS, &endpoint.redactor.0)
+}
+
+fn not_started(endpoint: &Endpoint, patience: PromDuration) -> ProbeError {
+    let endpoint = shown(endpoint);
+    ProbeError::new(Failure::Timeout, format!("`{endpoint}` did not start within {patience}"))
+        .hint("`startup_timeout` covers starting it and shaking hands")
+}

@@ -1,0 +1,292 @@
+//! From an address to an open socket: name, connection, TLS; each a phase of its own.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::{Host, Url};
+
+use super::lookup::Lookups;
+use super::said::Cause;
+use super::tls::{self, SharedTls, TargetTls};
+use super::{Ledger, Remark, Shared};
+use crate::probe::{Failure, Phase, ProbeError};
+use crate::secret::Redactor;
+use crate::target::HttpAddress;
+
+/// The least time one of several addresses gets, so that a long list does not starve each of them.
+const LEAST_CONNECT_TIME: Duration = Duration::from_millis(100);
+
+/// An open way to a server, with or without TLS.
+pub(super) struct Socket {
+    stream: Stream,
+    answered: Answered,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+    UnixTls(Box<TlsStream<UnixStream>>),
+}
+
+/// Whether the server has sent anything since this was last cleared. Shared with the socket.
+#[derive(Clone, Default)]
+pub(super) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    pub(super) fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens a socket; books the phases that run.
+pub(super) async fn dial(
+    address: &HttpAddress,
+    shared: &Shared,
+    tls: &mut TargetTls,
+    redactor: &Redactor,
+    ledger: &mut Ledger,
+) -> Result<(Socket, Answered), ProbeError> {
+    let dialing = Dialing { address, redactor };
+    let stream = match &address.socket {
+        Some(path) => {
+            ledger.begin(Phase::Connect);
+            let unix = UnixStream::connect(path).await.map_err(|error| dialing.no_socket(&error))?;
+            ledger.end();
+            if address.url.scheme() == "https" {
+                let unix = dialing.shake_hands(unix, &shared.tls, tls, ledger).await?;
+                Stream::UnixTls(Box::new(unix))
+            } else {
+                Stream::Unix(unix)
+            }
+        }
+        None => {
+            let tcp = dialing.tcp(&shared.lookups, ledger).await?;
+            if address.url.scheme() == "https" {
+                Stream::Tls(Box::new(dialing.shake_hands(tcp, &shared.tls, tls, ledger).await?))
+            } else {
+                Stream::Tcp(tcp)
+            }
+        }
+    };
+    let answered = Answered::default();
+    Ok((Socket { stream, answered: answered.clone() }, answered))
+}
+
+struct Dialing<'a> {
+    address: &'a HttpAddress,
+    redactor: &'a Redactor,
+}
+
+impl Dialing<'_> {
+    async fn tcp(&self, lookups: &Lookups, ledger: &mut Ledger) -> Result<TcpStream, ProbeError> {
+        let addresses = self.resolve(lookups, ledger).await?;
+        ledger.begin(Phase::Connect);
+        let tcp = self.connect(&addresses, ledger).await?;
+        ledger.end();
+        // Questions are small and wait for their answer: nothing is won by collecting them.
+        tcp.set_nodelay(true).map_err(|error| self.no_connection(&error))?;
+        keep_alive(&tcp).map_err(|error| self.no_connection(&error.into()))?;
+        Ok(tcp)
+    }
+
+    async fn resolve(&self, lookups: &Lookups, ledger: &mut Ledger) -> Result<Vec<SocketAddr>, ProbeError> {
+        let url = &self.address.url;
+        let port = url.port_or_known_default().unwrap_or(80);
+        let name = match url.host() {
+            Some(Host::Ipv4(ip)) => return Ok(vec![SocketAddr::new(IpAddr::V4(ip), port)]),
+            Some(Host::Ipv6(ip)) => return Ok(vec![SocketAddr::new(IpAddr::V6(ip), port)]),
+            Some(Host::Domain(name)) => name,
+            None => "",
+        };
+        ledger.begin(Phase::Dns);
+        let failed = |error: &io::Error| {
+            ProbeError::new(Failure::Dns, format!("could not resolve `{name}` of {}", self.address))
+                .because(Cause::of(error, self.redactor))
+                .hint("check the name for typing errors, and that this host's resolver knows it")
+        };
+        let addresses = lookups.addresses(name, port).await.map_err(|error| failed(&error))?;
+        ledger.end();
+        if addresses.is_empty() {
+            return Err(failed(&io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        }
+        Ok(addresses)
+    }
+
+    /// Tries one address after the other; each gets its share of the time that is left, so that one which swallows
+    /// packets does not hide the next.
+    async fn connect(&self, addresses: &[SocketAddr], ledger: &mut Ledger) -> Result<TcpStream, ProbeError> {
+        let mut last = None;
+        for (index, address) in addresses.iter().enumerate() {
+            let others = addresses.len() - index - 1;
+            let attempt = TcpStream::connect(address);
+            let connected = if others == 0 {
+                attempt.await
+            } else {
+                let share = u32::try_from(others + 1).unwrap_or(u32::MAX);
+                let share = (ledger.left() / share).max(LEAST_CONNECT_TIME);
+                tokio::time::timeout(share, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            };
+            match connected {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+        if error.kind() == io::ErrorKind::TimedOut {
+            ledger.remark(Remark::NotAllAddressesAnswer);
+        }
+        Err(self.no_connection(&error))
+    }
+
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        shared: &SharedTls,
+        tls: &mut TargetTls,
+        ledger: &mut Ledger,
+    ) -> Result<TlsStream<S>, ProbeError> {
+        ledger.begin(Phase::Tls);
+        let settings = &self.address.tls;
+        let setup = |error: tls::SetupError| {
+            let hint = error.hint();
+            ProbeError::new(Failure::Tls, format!("could not set up TLS for {}", self.address))
+                .because(Cause::of(&error, self.redactor))
+                .hint(hint)
+        };
+        let host = self.address.url.host_str().unwrap_or_default();
+        let name: ServerName<'static> = tls::server_name(settings, host).map_err(setup)?;
+        let config = tls.config(settings, shared).await.map_err(setup)?;
+        let stream = TlsConnector::from(config).connect(name, socket).await.map_err(|error| self.no_tls(&error))?;
+        ledger.end();
+        Ok(stream)
+    }
+
+    fn no_socket(&self, error: &io::Error) -> ProbeError {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "the socket does not exist: is the server running, and is the volume shared?",
+            io::ErrorKind::PermissionDenied => "the exporter's user may not write to the socket",
+            _ => "is the server running, and listening on this socket?",
+        };
+        self.unreachable(error).hint(hint)
+    }
+
+    fn no_connection(&self, error: &io::Error) -> ProbeError {
+        let failed = self.unreachable(error);
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => failed.hint("is the server running, and listening on this port?"),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                failed.hint("there is no route to the server from here: check network, firewall and address")
+            }
+            _ => failed,
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> ProbeError {
+        ProbeError::new(Failure::Connect, format!("could not connect to {}", self.address))
+            .because(Cause::of(error, self.redactor))
+    }
+
+    fn no_tls(&self, error: &io::Error) -> ProbeError {
+        let failed = ProbeError::new(Failure::Tls, format!("TLS handshake with {} failed", self.address))
+            .because(Cause::of(error, self.redactor));
+        match rustls_cause(error).and_then(tls::handshake_hint) {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}
+
+/// Lets the kernel notice that the other end has vanished without a word: an event stream that only listens never would.
+/// Connections in use are not touched by it.
+fn keep_alive(tcp: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(tcp, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(tcp, 3)
+}
+
+/// The TLS error inside an input/output error, where there is one.
+pub(super) fn rustls_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // An io::Error shows what it wraps through `get_ref`; its `source` is already the next one.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as _),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// `https` or `http`, host and port: what redirects may not leave.
+pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme() && a.host_str() == b.host_str() && a.port_or_known_default() == b.port_or_known_default()
+}
+
+macro_rules! each_stream {
+    ($stream:expr, $socket:ident => $work:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $work,
+            Stream::Tls($socket) => $work,
+            Stream::Unix($socket) => $work,
+            Stream::UnixTls($socket) => $work,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = each_stream!(&mut this.stream, socket => Pin::new(socket).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            this.answered.0.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each_stream!(&self.stream, socket => socket.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}

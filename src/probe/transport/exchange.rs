@@ -1,0 +1,310 @@
+//! One HTTP request and its answer, over one kept connection.
+//!
+//! Knows HTTP and nothing of MCP. The surprise: a connection is driven only while somebody waits for an answer on it,
+//! by the waiting future itself. It has no task, so dropping that future drops exactly this connection, and an idle
+//! connection costs its buffers and nothing else. A connection in use is taken out of its place and put back only after
+//! a complete answer: what is kept can always be used.
+
+mod connection;
+mod response;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::Full;
+use url::Url;
+
+use self::connection::Connection;
+use self::response::Context;
+pub(super) use self::response::Response;
+use super::credentials::Credentials;
+use super::dial;
+use super::said::Cause;
+use super::tls::TargetTls;
+use super::{Ledger, Shared};
+use crate::probe::{Failure, ProbeError};
+use crate::secret::Redactor;
+use crate::target::{Address, Endpoint, HttpAddress};
+
+/// Redirects followed for one question; browsers follow 20, a health check has no reason to.
+const MAX_REDIRECTS: usize = 5;
+
+/// Asks one server, over one connection at a time.
+pub(super) struct Exchange {
+    endpoint: Arc<Endpoint>,
+    shared: Arc<Shared>,
+    url: Url,
+    target: Uri,
+    headers: HeaderMap,
+    redactor: Redactor,
+    tls: TargetTls,
+    kept: Option<Box<Connection>>,
+    connections: u64,
+}
+
+/// A request to be sent.
+pub(super) struct Call<'a> {
+    /// What this asks for, for error messages: `initialize`.
+    pub(super) what: &'static str,
+    pub(super) method: Method,
+    /// Headers beside those that every request has.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    pub(super) body: Bytes,
+}
+
+impl Exchange {
+    /// For requests to this URL, which has the endpoint's origin. Nothing is dialled yet.
+    pub(super) fn new(endpoint: &Arc<Endpoint>, url: Url, shared: &Arc<Shared>) -> Self {
+        Self {
+            endpoint: Arc::clone(endpoint),
+            shared: Arc::clone(shared),
+            target: origin_form(&url),
+            headers: common_headers(address_of(endpoint), &url),
+            url,
+            redactor: endpoint.redactor.0.clone(),
+            tls: TargetTls::default(),
+            kept: None,
+            connections: 0,
+        }
+    }
+
+    /// The secrets to take out of what the server says, those included that were read from files.
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// An error about this endpoint.
+    pub(super) fn error(&self, failure: Failure, message: impl FnOnce(&Endpoint) -> String) -> ProbeError {
+        ProbeError::new(failure, message(&self.endpoint))
+    }
+
+    /// The largest answer that is read.
+    pub(super) fn max_answer_bytes(&self) -> usize {
+        self.endpoint.max_answer_bytes
+    }
+
+    /// Makes sure that there is a connection, so that the time of the next request is the server's own.
+    pub(super) async fn connect(&mut self, ledger: &mut Ledger) -> Result<(), ProbeError> {
+        let connection = match self.take_kept().await {
+            Some(connection) => connection,
+            None => self.dial(ledger).await?,
+        };
+        self.kept = Some(connection);
+        Ok(())
+    }
+
+    /// Sends a request and waits for the head of its answer, whatever its status. Redirects within the origin are
+    /// followed, a token that has changed is tried, a kept connection that turns out to be closed is replaced.
+    pub(super) async fn send(&mut self, call: &Call<'_>, ledger: &mut Ledger) -> Result<Response, ProbeError> {
+        let mut detour = None;
+        let mut redirects = 0;
+        let mut renewed = false;
+        loop {
+            let mut response = self.send_once(call, detour.as_ref(), ledger).await?;
+            let status = response.status();
+            if status == StatusCode::UNAUTHORIZED && !renewed {
+                renewed = true;
+                if self.renew_credentials().await? {
+                    self.keep(response);
+                    continue;
+                }
+            }
+            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                return Ok(response);
+            }
+            redirects += 1;
+            let target = self.redirection(call, &response, redirects)?;
+            response.connection.redirected_to = Some(target.clone());
+            detour = Some(target);
+            self.keep(response);
+        }
+    }
+
+    /// Takes the connection of an answer back, to be used again. An answer that is only dropped takes its connection along.
+    pub(super) fn keep(&mut self, response: Response) {
+        let Response { body, ended, mut connection, .. } = response;
+        connection.rest = (!ended).then_some(body);
+        self.kept = Some(connection);
+    }
+
+    /// Ends the connection properly; the caller bounds the time.
+    pub(super) async fn close(mut self) {
+        if let Some(connection) = self.kept.take() {
+            connection.close().await;
+        }
+    }
+
+    async fn send_once(
+        &mut self,
+        call: &Call<'_>,
+        detour: Option<&Uri>,
+        ledger: &mut Ledger,
+    ) -> Result<Response, ProbeError> {
+        let phase = ledger.running();
+        loop {
+            let (mut connection, reused) = match self.take_kept().await {
+                Some(connection) => (connection, true),
+                None => {
+                    // The question was not asked yet: its time begins when there is somebody to ask.
+                    ledger.discard();
+                    let connection = self.dial(ledger).await?;
+                    if let Some(phase) = phase {
+                        ledger.begin(phase);
+                    }
+                    (connection, false)
+                }
+            };
+            let target = detour.or(connection.redirected_to.as_ref()).unwrap_or(&self.target).clone();
+            let request = self.request(call, target);
+            connection.answered.clear();
+            let context = self.context(call.what);
+            match connection.ask(request).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok(Response { head, ended: body.is_end_stream(), body, connection, context });
+                }
+                // Servers close idle connections whenever they like, and a request may be on its way just then. Reads are
+                // safe to repeat; a connection made for this very question has no such excuse.
+                Err(_) if reused && !connection.answered.get() => {}
+                Err(error) => return Err(context.no_answer(&error, connection.answered.get())),
+            }
+        }
+    }
+
+    fn request(&self, call: &Call<'_>, target: Uri) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = target;
+        let mut headers = self.headers.clone();
+        for (name, value) in call.headers {
+            headers.insert(name, value.clone());
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// The kept connection, if it is still open, young enough and free.
+    async fn take_kept(&mut self) -> Option<Box<Connection>> {
+        let mut connection = self.kept.take()?;
+        connection.is_free().await.then_some(connection)
+    }
+
+    async fn dial(&mut self, ledger: &mut Ledger) -> Result<Box<Connection>, ProbeError> {
+        let endpoint = Arc::clone(&self.endpoint);
+        let address = address_of(&endpoint);
+        if self.connections == 0 || address.auth.as_ref().is_some_and(is_from_file) {
+            self.renew_credentials().await?;
+        }
+        let (socket, answered) = dial::dial(address, &self.shared, &mut self.tls, &self.redactor, ledger).await?;
+        self.connections += 1;
+        let age = self.endpoint.max_connection_age.get();
+        let renew_at = Instant::now() + age.mul_f64(1.0 - 0.1 * fastrand::f64());
+        let connection = Connection::new(socket, answered, renew_at).await;
+        connection.map(Box::new).map_err(|error| self.context("").no_answer(&error, false))
+    }
+
+    /// Reads the credentials again; whether they have changed.
+    async fn renew_credentials(&mut self) -> Result<bool, ProbeError> {
+        let Some(auth) = &address_of(&self.endpoint).auth else { return Ok(false) };
+        let Credentials { header, secrets } = Credentials::load(auth).await.map_err(|error| {
+            ProbeError::new(Failure::Unauthorized, format!("no credentials to be had for {}", self.endpoint))
+                .because(Cause::of(&error, &self.redactor))
+                .hint("check the file that `auth` names: it must hold the secret and be readable by the exporter")
+        })?;
+        if self.headers.get(AUTHORIZATION) == Some(&header) {
+            return Ok(false);
+        }
+        self.headers.insert(AUTHORIZATION, header);
+        // The secret before this one is still in what the server may say about the last request.
+        self.redactor = self.endpoint.redactor.0.with(&secrets);
+        Ok(true)
+    }
+
+    /// Where a redirect leads, if it may be followed.
+    fn redirection(&self, call: &Call<'_>, response: &Response, count: usize) -> Result<Uri, ProbeError> {
+        let status = response.status();
+        let refused = |why: String, hint: Option<String>| {
+            let error = response.context.status_error(status).because(Cause::text(why));
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        };
+        let keeps_method = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !keeps_method && call.method != Method::GET {
+            return Err(refused("this redirect would turn the question into a GET".to_owned(), None));
+        }
+        let location = response.head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let Some(url) = location.and_then(|location| self.url.join(location).ok()) else {
+            return Err(refused("the redirect does not say where to".to_owned(), None));
+        };
+        if !dial::same_origin(&url, &self.url) {
+            let to = super::said::shown(url.origin().ascii_serialization().as_str(), &self.redactor);
+            return Err(refused(
+                format!("the redirect leads to {to}, another origin"),
+                Some(format!("credentials are never sent elsewhere: if {to} is right, put it into the configuration")),
+            ));
+        }
+        if count > MAX_REDIRECTS {
+            return Err(refused(format!("more than {MAX_REDIRECTS} redirects"), None));
+        }
+        Ok(origin_form(&url))
+    }
+
+    fn context(&self, what: &'static str) -> Context {
+        Context { endpoint: Arc::clone(&self.endpoint), redactor: self.redactor.clone(), what }
+    }
+}
+
+/// The HTTP side of an endpoint.
+///
+/// # Panics
+///
+/// On a child process: nobody makes an exchange for one.
+pub(super) fn address_of(endpoint: &Endpoint) -> &HttpAddress {
+    match &endpoint.address {
+        Address::Http(address) => address,
+        Address::Stdio(_) => unreachable!("an exchange is made for HTTP addresses only"),
+    }
+}
+
+fn is_from_file(auth: &crate::target::Auth) -> bool {
+    use crate::secret::SecretSource;
+    use crate::target::Auth;
+    matches!(auth, Auth::Bearer(SecretSource::File(_)) | Auth::Basic { password: SecretSource::File(_), .. })
+}
+
+fn origin_form(url: &Url) -> Uri {
+    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let path = PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    Uri::from(path)
+}
+
+/// The headers of every request, the configured ones last: they may replace ours.
+fn common_headers(address: &HttpAddress, url: &Url) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mcp-exporter/", env!("CARGO_PKG_VERSION"))));
+    // Answers are small, and a compressed one could not be bounded before it is unpacked.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let host = match &address.socket {
+        // The official Python SDK insists on a port (it compares with `localhost:*`).
+        Some(_) => HeaderValue::from_static("localhost:80"),
+        None => HeaderValue::from_str(&url[url::Position::BeforeHost..url::Position::AfterPort])
+            .unwrap_or_else(|_| HeaderValue::from_static("localhost")),
+    };
+    headers.insert(HOST, host);
+    for (name, _) in &address.headers {
+        headers.remove(name);
+    }
+    for (name, value) in &address.headers {
+        let mut value = value.0.clone();
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    headers
+}

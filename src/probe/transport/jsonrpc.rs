@@ -1,0 +1,350 @@
+//! JSON-RPC messages as streamable HTTP carries them: written once as bytes, read no further than needed.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult, ResultType};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::said::shown;
+use super::{Question, Refusal, Reply};
+use crate::secret::Redactor;
+
+/// The revision without sessions and handshake.
+pub(super) const MODERN: &str = "2026-07-28";
+
+/// The revision that `initialize` offers.
+pub(super) const OFFERED: &str = "2025-11-25";
+
+/// Revisions that we speak after `initialize`. Servers with 2024-11-05 exist that answer at streamable HTTP all the same.
+pub(super) const SPOKEN: [&str; 4] = [OFFERED, "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// `version` is refused, the error's data says what is supported.
+pub(super) const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
+
+/// Headers and body disagree: only a server of 2026-07-28 or later compares them.
+pub(super) const HEADER_MISMATCH: i64 = -32020;
+
+/// The server wants capabilities that a monitor does not have: likewise.
+pub(super) const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+
+/// The `_meta` of each request of revision 2026-07-28.
+const MODERN_META: &str = concat!(
+    r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+    r#""io.modelcontextprotocol/clientInfo":{"name":"mcp-exporter","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""},"io.modelcontextprotocol/clientCapabilities":{}}"#
+);
+
+/// `notifications/initialized`, whole.
+pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// A request that is to be written.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'static str,
+    /// What the header `Mcp-Name` repeats.
+    pub(super) name: Option<&'a str>,
+    params: Params<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: WithMeta<'a>,
+}
+
+#[derive(Serialize)]
+struct WithMeta<'a> {
+    #[serde(flatten)]
+    params: &'a Params<'a>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Params<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_info: Option<ClientInfo>,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct ClientInfo {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl<'a> Asked<'a> {
+    /// The first words of a conversation up to 2025-11-25.
+    pub(super) fn initialize() -> Self {
+        let params = Params {
+            protocol_version: Some(OFFERED),
+            capabilities: Some(Empty {}),
+            client_info: Some(ClientInfo { name: "mcp-exporter", version: env!("CARGO_PKG_VERSION") }),
+            ..Params::default()
+        };
+        Self { method: "initialize", name: None, params }
+    }
+
+    /// What a question is in JSON-RPC; `None` for the one that is none.
+    pub(super) fn of(question: Question<'a>) -> Option<Self> {
+        let none = Params::default();
+        Some(match question {
+            Question::ReadResource(uri) => {
+                Self { method: "resources/read", name: Some(uri), params: Params { uri: Some(uri), ..none } }
+            }
+            Question::CallTool { name, arguments } => Self {
+                method: "tools/call",
+                name: Some(name),
+                params: Params { name: Some(name), arguments: Some(arguments), ..none },
+            },
+            Question::ListResources { cursor } => {
+                Self { method: "resources/list", name: None, params: Params { cursor, ..none } }
+            }
+            Question::Tools { cursor } => Self { method: "tools/list", name: None, params: Params { cursor, ..none } },
+            Question::ListTools => Self { method: "tools/list", name: None, params: none },
+            Question::Ping => Self { method: "ping", name: None, params: none },
+            Question::Discover => Self { method: "server/discover", name: None, params: none },
+            Question::Document => return None,
+        })
+    }
+
+    /// The message as bytes.
+    pub(super) fn write(&self, id: u64, modern: bool) -> Bytes {
+        let meta: Option<&RawValue> =
+            modern.then(|| serde_json::from_str(MODERN_META).expect("a constant that is JSON"));
+        let message =
+            Message { jsonrpc: "2.0", id, method: self.method, params: WithMeta { params: &self.params, meta } };
+        serde_json::to_vec(&message).expect("text, numbers and JSON values can be written").into()
+    }
+}
+
+/// A text as a header's value; what does not fit into one travels in base64, as revision 2026-07-28 says (SEP-2243).
+pub(super) fn header_value(text: &str) -> HeaderValue {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = text.as_bytes();
+    let foreign = bytes.iter().any(|byte| !(b' '..=b'~').contains(byte));
+    let looks_encoded = text.starts_with("=?base64?") && text.ends_with("?=");
+    let encode = foreign || looks_encoded || blank(bytes.first()) || blank(bytes.last());
+    let encoded = encode.then(|| format!("=?base64?{}?=", STANDARD.encode(text)));
+    HeaderValue::from_str(encoded.as_deref().unwrap_or(text)).expect("printable ASCII")
+}
+
+/// What a message from the server is to us.
+pub(super) enum Heard {
+    /// The result of our request, as JSON.
+    Result(Box<RawValue>),
+    /// A request failed: ours, or one of which the server could not even read the id.
+    Error {
+        error: RpcError,
+        /// It carries our id.
+        addressed: bool,
+    },
+    /// An answer to another request.
+    AnotherId,
+    /// The server's list of resources changed.
+    ResourcesChanged,
+    /// A notification or a request that does not concern us.
+    Other,
+}
+
+/// A JSON-RPC error.
+#[derive(Debug, Deserialize)]
+pub(super) struct RpcError {
+    pub(super) code: i64,
+    #[serde(default)]
+    pub(super) message: String,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+}
+
+impl RpcError {
+    pub(super) fn refusal(&self, redactor: &Redactor) -> Refusal {
+        Refusal { code: self.code, message: shown(&self.message, redactor) }
+    }
+
+    /// The revisions that the server says it supports, where it refuses ours.
+    pub(super) fn supported(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Data {
+            supported: Vec<String>,
+        }
+        let data = self.data.as_deref().map(|data| serde_json::from_str::<Data>(data.get()));
+        data.and_then(Result::ok).map(|data| data.supported).unwrap_or_default()
+    }
+
+    /// Whether only a server of revision 2026-07-28 or later would say so.
+    pub(super) fn is_modern(&self) -> bool {
+        matches!(self.code, UNSUPPORTED_PROTOCOL_VERSION | HEADER_MISMATCH | MISSING_CLIENT_CAPABILITY)
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<RpcError>,
+}
+
+/// Reads one message, or a batch of them as revision 2025-03-26 allows; what concerns us most.
+///
+/// # Errors
+///
+/// It is no JSON-RPC; the text says why and quotes nothing.
+pub(super) fn read(text: &[u8], id: u64) -> Result<Heard, String> {
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        let messages: Vec<Envelope<'_>> = serde_json::from_slice(text).map_err(|error| not_json_rpc(&error))?;
+        let mut heard = Heard::Other;
+        for message in messages {
+            match message.heard(id)? {
+                Heard::Other => {}
+                answer @ (Heard::Result(_) | Heard::Error { .. }) => return Ok(answer),
+                other => heard = other,
+            }
+        }
+        return Ok(heard);
+    }
+    serde_json::from_slice::<Envelope<'_>>(text).map_err(|error| not_json_rpc(&error))?.heard(id)
+}
+
+impl Envelope<'_> {
+    fn heard(self, id: u64) -> Result<Heard, String> {
+        if self.jsonrpc != "2.0" {
+            return Err("the answer is not JSON-RPC 2.0".to_owned());
+        }
+        if let Some(method) = self.method {
+            let changed = method == "notifications/resources/list_changed";
+            return Ok(if changed { Heard::ResourcesChanged } else { Heard::Other });
+        }
+        let ours = self.id.is_some_and(|said| is_id(said.get(), id));
+        match (self.result, self.error) {
+            (Some(result), None) => Ok(if ours { Heard::Result(result) } else { Heard::AnotherId }),
+            // `null` where the server could not read the id; the official Python SDK says `server-error`.
+            (None, Some(error))
+                if ours || self.id.is_none_or(|said| matches!(said.get(), "null" | "\"server-error\"")) =>
+            {
+                Ok(Heard::Error { error, addressed: ours })
+            }
+            (None, Some(_)) => Ok(Heard::AnotherId),
+            _ => Err("the answer has neither a result nor an error, or both".to_owned()),
+        }
+    }
+}
+
+/// Some servers send numbers back as text.
+fn is_id(said: &str, id: u64) -> bool {
+    said.trim_matches('"').parse() == Ok(id)
+}
+
+fn not_json_rpc(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => "the answer is JSON, but not JSON-RPC".to_owned(),
+        _ => format!("the answer is not JSON (line {}, column {})", error.line(), error.column()),
+    }
+}
+
+/// Reads the result of a question.
+///
+/// # Errors
+///
+/// It is not what the protocol says; the text quotes nothing.
+pub(super) fn read_result(question: Question<'_>, result: &RawValue) -> Result<Reply, String> {
+    let reply = match question {
+        Question::ReadResource(_) => {
+            let result: ReadResourceResult = typed("resources/read", result)?;
+            complete("resources/read", result.result_type.as_ref())?;
+            Reply::Resource(result)
+        }
+        Question::CallTool { .. } => {
+            let result: CallToolResult = typed("tools/call", result)?;
+            complete("tools/call", result.result_type.as_ref())?;
+            Reply::Tool(result)
+        }
+        Question::ListResources { .. } => Reply::Resources(typed::<ListResourcesResult>("resources/list", result)?),
+        Question::Tools { .. } => Reply::Tools(typed::<ListToolsResult>("tools/list", result)?),
+        Question::ListTools | Question::Ping | Question::Discover | Question::Document => Reply::Done,
+    };
+    Ok(reply)
+}
+
+fn typed<'a, T: Deserialize<'a>>(method: &str, result: &'a RawValue) -> Result<T, String> {
+    serde_json::from_str(result.get()).map_err(|_| format!("the result is not what `{method}` returns"))
+}
+
+/// A server of revision 2026-07-28 may ask back instead of answering; a monitor has nothing to say to that.
+fn complete(method: &str, kind: Option<&ResultType>) -> Result<(), String> {
+    match kind {
+        Some(kind) if *kind != ResultType::COMPLETE => Err(format!("`{method}` is not complete: the server asks back")),
+        _ => Ok(()),
+    }
+}
+
+/// The result of `initialize`, as far as it matters; lenient where leniency costs nothing.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Initialized {
+    pub(super) protocol_version: String,
+    #[serde(default)]
+    pub(super) capabilities: Capabilities,
+    #[serde(default)]
+    pub(super) server_info: Implementation,
+}
+
+/// The result of `server/discover`, likewise.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Discovered {
+    pub(super) supported_versions: Vec<String>,
+    #[serde(default)]
+    pub(super) capabilities: Capabilities,
+    #[serde(rename = "_meta", default)]
+    pub(super) meta: DiscoveredMeta,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct DiscoveredMeta {
+    #[serde(rename = "io.modelcontextprotocol/serverInfo", default)]
+    pub(super) server_info: Implementation,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Capabilities {
+    #[serde(default)]
+    pub(super) resources: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Implementation {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) version: String,
+}

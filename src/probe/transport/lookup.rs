@@ -1,0 +1,77 @@
+//! Names to addresses, a bounded number at a time.
+//!
+//! The system's resolver blocks a thread for each name, for ten seconds and more where no name server answers, and cannot
+//! be called off: an attempt that runs out of time leaves its lookup behind. Unbounded, a fleet would fill the runtime's
+//! threads for blocking work with those, and `/metrics`, which is rendered on them, would not be answered any more.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Names that are looked up at once, half of the runtime's threads for blocking work. Whoever comes later waits, for as
+/// long as its attempt lasts.
+const LOOKUPS: usize = 256;
+
+/// Addresses taken of one name. More than these are a mistake, or a name that means to keep us busy.
+const MAX_ADDRESSES: usize = 8;
+
+/// The lookups of a process.
+#[derive(Debug)]
+pub(super) struct Lookups(Arc<Semaphore>);
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LOOKUPS)))
+    }
+}
+
+impl Lookups {
+    /// The addresses of a name; there may be none.
+    ///
+    /// # Errors
+    ///
+    /// The system's resolver does not know it, or no name server answers.
+    pub(super) async fn addresses(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let name = name.to_owned();
+        self.run(move || Ok((name.as_str(), port).to_socket_addrs()?.take(MAX_ADDRESSES).collect())).await
+    }
+
+    /// Runs a lookup in its turn. Once begun it keeps its place until it ends, also when nobody waits for it any more.
+    async fn run<T: Send + 'static>(&self, lookup: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let place = Arc::clone(&self.0).acquire_owned().await.expect("nobody closes the semaphore");
+        let lookup = move || {
+            let _place = place;
+            lookup()
+        };
+        spawn_blocking(lookup).await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lookups_that_nobody_waits_for_keep_their_places() {
+        let lookups = Lookups(Arc::new(Semaphore::new(2)));
+        let mut stuck = Vec::new();
+        for _ in 0..2 {
+            let (release, released) = mpsc::channel::<()>();
+            let lookup = lookups.run(move || released.recv().map_err(io::Error::other));
+            let given_up = tokio::time::timeout(Duration::from_millis(10), lookup).await;
+            assert!(given_up.is_err(), "it hangs");
+            stuck.push(release);
+        }
+        let third = lookups.addresses("127.0.0.1", 80);
+        let mut third = std::pin::pin!(third);
+        assert!(tokio::time::timeout(Duration::from_millis(10), third.as_mut()).await.is_err(), "no place is free");
+        drop(stuck.pop());
+        assert_eq!(third.await.expect("an address"), [SocketAddr::from(([127, 0, 0, 1], 80))]);
+    }
+}

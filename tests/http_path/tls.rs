@@ -1,0 +1,167 @@
+//! Certificates: whose, for whom, and ours.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mcp_exporter::probe::{Failure, Phase};
+use mcp_exporter::target::TlsSettings;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use crate::fake::{Fake, legacy};
+use crate::{Client, check};
+
+/// A certificate authority, and files of what it signs.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, directory }
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn ca(&self) -> Option<std::path::PathBuf> {
+        Some(self.file("ca.pem"))
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`.
+    fn sign(&self, name: &str, params: CertificateParams) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    async fn serve(&self, name: &str, params: CertificateParams, clients_too: bool) -> Fake {
+        self.sign(name, params);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let builder = if clients_too {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let chain = vec![CertificateDer::from_pem_file(self.file(&format!("{name}.pem"))).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).unwrap();
+        let config = builder.with_single_cert(chain, key).unwrap();
+        Fake::start_tls(TlsAcceptor::from(Arc::new(config)), |got| legacy(got, |_| None)).await
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    CertificateParams::new(vec![name.to_owned()]).unwrap()
+}
+
+fn client(server: &Fake, tls: TlsSettings) -> Client {
+    Client::with(&format!("https://127.0.0.1:{}/mcp", server.port), |address| address.tls = tls)
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_configured() {
+    let authority = Authority::new();
+    let server = authority.serve("server", named("mcp.example.com"), false).await;
+
+    let error = client(&server, TlsSettings::default()).failure().await;
+    check(&error, Failure::Tls, "TLS handshake with https://127.0.0.1:");
+    assert!(error.hint.unwrap().contains("tls.ca_file"));
+
+    let error = client(&server, TlsSettings { ca_file: authority.ca(), ..TlsSettings::default() }).failure().await;
+    check(&error, Failure::Tls, "mcp.example.com");
+    assert!(error.hint.unwrap().contains("tls.server_name"));
+
+    let server_name = Some("mcp.example.com".to_owned());
+    let mut right = client(&server, TlsSettings { ca_file: authority.ca(), server_name, ..TlsSettings::default() });
+    right.text().await;
+    assert!(right.ledger.phases.get(Phase::Tls).is_some());
+
+    client(&server, TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }).text().await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate() {
+    let authority = Authority::new();
+    let mut params = named("127.0.0.1");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let server = authority.serve("server", params, false).await;
+    let error = client(&server, TlsSettings { ca_file: authority.ca(), ..TlsSettings::default() }).failure().await;
+    check(&error, Failure::Tls, "expired");
+    assert!(error.hint.unwrap().contains("renew it"));
+}
+
+#[tokio::test]
+async fn a_server_that_wants_to_know_us() {
+    let authority = Authority::new();
+    let server = authority.serve("server", named("127.0.0.1"), true).await;
+    authority.sign("client", named("monitor"));
+    let anonymous = TlsSettings { ca_file: authority.ca(), ..TlsSettings::default() };
+    let error = client(&server, anonymous.clone()).failure().await;
+    check(&error, Failure::Tls, "CertificateRequired");
+    assert!(error.hint.unwrap().contains("tls.cert_file"));
+
+    let files = (Some(authority.file("client.pem")), Some(authority.file("client.key")));
+    client(&server, TlsSettings { cert_file: files.0, key_file: files.1, ..anonymous }).text().await;
+}
+
+#[tokio::test]
+async fn a_replaced_authority_is_seen_at_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = new.serve("server", named("127.0.0.1"), false).await;
+    let mut client = client(&server, TlsSettings { ca_file: old.ca(), ..TlsSettings::default() });
+    check(&client.failure().await, Failure::Tls, "invalid peer certificate");
+    std::fs::copy(new.file("ca.pem"), old.file("ca.pem")).unwrap();
+    client.text().await;
+}
+
+#[tokio::test]
+async fn files_that_are_of_no_use() {
+    let authority = Authority::new();
+    authority.sign("client", named("monitor"));
+    let server = authority.serve("server", named("127.0.0.1"), false).await;
+    std::fs::write(authority.file("garbage"), "no PEM").unwrap();
+    let file = |name: &str| Some(authority.file(name));
+    let none = TlsSettings::default;
+    for (tls, said) in [
+        (TlsSettings { ca_file: Some(Path::new("/does/not/exist").to_owned()), ..none() }, "could not read"),
+        (TlsSettings { ca_file: file("garbage"), ..none() }, "no usable certificate"),
+        (TlsSettings { cert_file: file("client.pem"), key_file: file("garbage"), ..none() }, "no usable private key"),
+        (
+            TlsSettings { cert_file: file("client.pem"), key_file: file("server.key"), ..none() },
+            "certificate and key cannot be used",
+        ),
+        (TlsSettings { server_name: Some("not a name".into()), ..none() }, "not a name that a certificate can have"),
+    ] {
+        check(&client(&server, tls).failure().await, Failure::Tls, said);
+    }
+}
+
+#[tokio::test]
+async fn tls_and_plain_text_mixed_up() {
+    let plain = Fake::start(|got| legacy(got, |_| None)).await;
+    // The fake waits for more of the request; a real server answers the hello with an error in plain text.
+    let talkative = Fake::start(|_| crate::fake::Act::Close).await;
+    drop((plain, talkative));
+    let authority = Authority::new();
+    let server = authority.serve("server", named("127.0.0.1"), false).await;
+    let error = Client::new(&server.url("/mcp")).failure().await;
+    assert!(matches!(error.failure, Failure::Protocol | Failure::Connect), "{}", error.chain());
+}
