@@ -6,3 +6,4 @@ pub mod health;
 pub mod target;
 pub mod config;
 pub mod probe;
+pub mod snapshot;
