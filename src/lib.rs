@@ -7,3 +7,4 @@ pub mod target;
 pub mod config;
 pub mod probe;
 pub mod snapshot;
+pub mod metrics;

@@ -1,0 +1,227 @@
+//! A [`Snapshot`] as metrics: nothing is set and forgotten, so nothing goes stale.
+//!
+//! What is not known is not written: a server that has not been polled has counters and no gauges, a poll that failed
+//! takes the document's series with it.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel, EncodeLabelSet, GaugeValueEncoder,
+    LabelSetEncoder, MetricEncoder, NoLabelSet,
+};
+
+use super::names::{self, Family, OfServer};
+use crate::health::Status;
+use crate::probe::{Failure, Phase};
+use crate::snapshot::{PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
+
+/// The series of every server in one snapshot.
+#[derive(Debug)]
+pub(super) struct SnapshotCollector(pub(super) Snapshot);
+
+impl Collector for SnapshotCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Family outside, targets inside: both formats want the lines of one family together.
+        for (id, family) in &names::SERVER {
+            let mut out = FamilyWriter::new(&mut encoder, family);
+            for target in &self.0.targets {
+                out.target = Some(target);
+                write_samples(*id, target, &mut out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_samples(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+    let counters = &target.counters;
+    let last = target.last.as_ref();
+    let failure = last.and_then(|last| last.result.as_ref().err());
+    let answer = last.and_then(|last| last.result.as_ref().ok());
+    let document = answer.map(|answer| &answer.document);
+    let database = document.map(|document| document.database);
+    let pool = document.map(|document| document.pool);
+    let memory = document.map(|document| document.memory);
+    let disk = document.map(|document| document.disk);
+    let checks = document.map_or(&[][..], |document| &document.checks);
+    match id {
+        OfServer::Up => out.gauge(&[], last.map(|last| f64::from(u8::from(last.result.is_ok())))),
+        OfServer::HealthStatus => out.gauge(&[], last.map(|last| last.status().value())),
+        OfServer::HealthComputedStatus => out.gauge(&[], document.and_then(|said| said.computed).map(Status::value)),
+        OfServer::PoolUtilization => out.gauge(&[], pool.and_then(|pool| pool.utilization)),
+        OfServer::PoolConnections => {
+            out.gauge(&[("state", "active")], pool.and_then(|pool| pool.active))?;
+            out.gauge(&[("state", "idle")], pool.and_then(|pool| pool.idle))
+        }
+        OfServer::PoolSize => out.gauge(&[], pool.and_then(|pool| pool.size)),
+        OfServer::PoolMinSize => out.gauge(&[], pool.and_then(|pool| pool.min_size)),
+        OfServer::PoolMaxSize => out.gauge(&[], pool.and_then(|pool| pool.max_size)),
+        OfServer::PoolWaitingRequests => out.gauge(&[], pool.and_then(|pool| pool.waiting)),
+        OfServer::PoolLeakedConnections => out.gauge(&[], pool.and_then(|pool| pool.leaked)),
+        OfServer::DatabaseStatus => out.gauge(&[], database.and_then(|base| base.status).map(Status::value)),
+        OfServer::DatabaseLatencyMs => out.gauge(&[], database.and_then(|base| base.latency_seconds).map(milliseconds)),
+        OfServer::DatabaseLatencySeconds => out.gauge(&[], database.and_then(|base| base.latency_seconds)),
+        OfServer::MemoryUsage => out.gauge(&[], memory.and_then(|memory| memory.usage_bytes)),
+        OfServer::MemoryLimit => out.gauge(&[], memory.and_then(|memory| memory.limit_bytes)),
+        OfServer::MemoryUtilization => out.gauge(&[], memory.and_then(|memory| memory.utilization)),
+        OfServer::DiskFree => out.gauge(&[], disk.and_then(|disk| disk.free_bytes)),
+        OfServer::DiskUtilization => out.gauge(&[], disk.and_then(|disk| disk.utilization)),
+        OfServer::Uptime => out.gauge(&[], document.and_then(|said| said.uptime_seconds)),
+        OfServer::HealthTimestamp => out.gauge(&[], document.and_then(|said| said.timestamp_seconds)),
+        OfServer::CheckStatus => {
+            checks.iter().try_for_each(|check| out.gauge(&[("check", &check.name)], check.status.map(Status::value)))
+        }
+        OfServer::CheckDuration => {
+            checks.iter().try_for_each(|check| out.gauge(&[("check", &check.name)], check.duration_seconds))
+        }
+        OfServer::CheckValue => checks.iter().try_for_each(|check| {
+            let mut values = check.values.iter();
+            values.try_for_each(|(field, value)| out.gauge(&[("check", &check.name), ("field", field)], Some(*value)))
+        }),
+        OfServer::ServerInfo => answer.and_then(|answer| answer.server.as_ref()).map_or(Ok(()), |server| {
+            let labels = [
+                ("name", &*server.name),
+                ("version", &*server.version),
+                ("protocol_version", &*server.protocol_version),
+                ("transport", server.transport.label()),
+            ];
+            out.gauge(&labels, Some(1.0))
+        }),
+        OfServer::HealthInfo => answer.map_or(Ok(()), |answer| {
+            let said = &answer.document;
+            let labels = [
+                ("dialect", said.dialect.label()),
+                ("source", answer.source.label()),
+                ("reported_version", said.reported_version.as_deref().unwrap_or_default()),
+                ("reported_environment", said.reported_environment.as_deref().unwrap_or_default()),
+                ("reported_region", said.reported_region.as_deref().unwrap_or_default()),
+            ];
+            out.gauge(&labels, Some(1.0))
+        }),
+        OfServer::ResponseTime => out.gauge(&[], answer.map(|answer| answer.response_time.as_secs_f64())),
+        OfServer::ResponseDuration => {
+            out.histogram(counters.response_seconds_sum, &RESPONSE_BUCKETS, &counters.response_buckets)
+        }
+        OfServer::PhaseDuration => Phase::ALL.into_iter().try_for_each(|phase| {
+            let time = last.and_then(|last| last.phases.get(phase));
+            out.gauge(&[("phase", phase.label())], time.map(|time| time.as_secs_f64()))
+        }),
+        OfServer::Polls => PollResult::ALL
+            .into_iter()
+            .try_for_each(|result| out.counter(&[("result", result.label())], counters.polls[result as usize])),
+        OfServer::PollFailures => {
+            Failure::ALL.into_iter().try_for_each(|reason| match counters.failures[reason as usize] {
+                0 => Ok(()),
+                count => out.counter(&[("reason", reason.label())], count),
+            })
+        }
+        OfServer::PollFailureReason => {
+            failure.map_or(Ok(()), |error| out.gauge(&[("reason", error.failure.label())], Some(1.0)))
+        }
+        OfServer::PollRetries => out.counter(&[], counters.retries),
+        OfServer::ConsecutiveFailures => out.gauge(&[], last.map(|last| last.consecutive_failures as f64)),
+        OfServer::LastPoll => out.gauge(&[], last.and_then(|last| last.finished_at).map(epoch_seconds)),
+        OfServer::LastSuccess => out.gauge(&[], last.and_then(|last| last.last_success_at).map(epoch_seconds)),
+        OfServer::SessionsOpened => out.counter(&[], counters.sessions_opened),
+        OfServer::SessionsClosed => out.counter(&[], counters.sessions_closed),
+        OfServer::InvalidFields => out.counter(&[], counters.invalid_fields),
+        OfServer::Cut => out.counter(&[], counters.cut),
+    }
+}
+
+/// 0.0023 s times 1000 is 2.2999999999999998: nobody's server said that. Nanoseconds are as fine as anybody measures.
+fn milliseconds(seconds: f64) -> f64 {
+    let nanoseconds = (seconds * 1e9).round();
+    if nanoseconds.is_finite() { nanoseconds / 1e6 } else { seconds * 1e3 }
+}
+
+/// Whole milliseconds since the epoch, as seconds; 0 for a clock that stands before it.
+pub(super) fn epoch_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_millis() as f64 / 1e3)
+}
+
+/// Writes the samples of one family, and before the first of them its description: the library would leave a bare
+/// `# HELP` and `# TYPE` where there are none.
+pub(super) struct FamilyWriter<'a, 'd, 't> {
+    family: &'static Family,
+    encoder: Option<&'a mut DescriptorEncoder<'d>>,
+    metric: Option<MetricEncoder<'a>>,
+    /// Whose samples; `None` for the exporter's own.
+    target: Option<&'t TargetState>,
+}
+
+impl<'a, 'd> FamilyWriter<'a, 'd, '_> {
+    pub(super) fn new(encoder: &'a mut DescriptorEncoder<'d>, family: &'static Family) -> Self {
+        Self { family, encoder: Some(encoder), metric: None, target: None }
+    }
+
+    /// One sample; none for a value that is not known or not finite.
+    pub(super) fn gauge(&mut self, labels: &[(&str, &str)], value: Option<f64>) -> fmt::Result {
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => self.sample(labels, |metric| metric.encode_gauge(&Number(value))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn counter(&mut self, labels: &[(&str, &str)], value: impl EncodeCounterValue) -> fmt::Result {
+        self.sample(labels, |metric| metric.encode_counter::<NoLabelSet, _, f64>(&value, None))
+    }
+
+    /// `counts` are not cumulative and one longer than `bounds`: the last is above every bound.
+    pub(super) fn histogram(&mut self, sum: f64, bounds: &[f64], counts: &[u64]) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> =
+            bounds.iter().copied().chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+        self.sample(&[], |metric| metric.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None))
+    }
+
+    fn sample(
+        &mut self,
+        own: &[(&str, &str)],
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        debug_assert!(own.iter().map(|(name, _)| *name).eq(self.family.labels.iter().map(|label| label.name)));
+        if let Some(encoder) = self.encoder.take() {
+            let (stem, unit) = self.family.stem_and_unit();
+            let kind = self.family.kind.metric_type();
+            self.metric = Some(encoder.encode_descriptor(stem, self.family.help, unit, kind)?);
+        }
+        let metric = self.metric.as_mut().ok_or(fmt::Error)?;
+        if self.target.is_none() && own.is_empty() {
+            return write(metric); // an empty family would be written as `{}`
+        }
+        write(&mut metric.encode_family(&SampleLabels { target: self.target, own })?)
+    }
+}
+
+/// `server`, the configured labels, then the metric's own.
+struct SampleLabels<'a> {
+    target: Option<&'a TargetState>,
+    own: &'a [(&'a str, &'a str)],
+}
+
+impl EncodeLabelSet for SampleLabels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        if let Some(target) = self.target {
+            ("server", target.name.as_str()).encode(encoder.encode_label())?;
+            target.labels.iter().try_for_each(|label| label.encode(encoder.encode_label()))?;
+        }
+        self.own.iter().try_for_each(|label| label.encode(encoder.encode_label()))
+    }
+}
+
+/// A gauge's value, written as people write it: `20`, not `20.0`.
+struct Number(f64);
+
+impl EncodeGaugeValue for Number {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        /// Up to here every whole number has its own `f64`.
+        const EXACT: f64 = (1_u64 << 53) as f64;
+        if self.0.fract() == 0.0 && self.0.abs() < EXACT {
+            (self.0 as i64).encode(encoder)
+        } else {
+            EncodeGaugeValue::encode(&self.0, encoder)
+        }
+    }
+}

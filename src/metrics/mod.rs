@@ -1,0 +1,229 @@
+//! A snapshot as exposition text.
+//!
+//! The library writes OpenMetrics; text 0.0.4 is made from that, line by line, so that the two cannot drift apart. Label
+//! values are escaped by the library (a test holds it to that), and everything else comes from [`names`].
+
+mod collector;
+pub mod names;
+mod own;
+mod process;
+
+use std::fmt::Write as _;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+pub use own::{Build, Own, PollGuard};
+
+use crate::snapshot::Snapshot;
+use collector::SnapshotCollector;
+use names::{Family, Label};
+
+/// An exposition format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// Prometheus text 0.0.4, which everybody reads.
+    Text,
+}
+
+impl Format {
+    /// The value of `Content-Type`. Since 3.0 Prometheus refuses an answer without one.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// What one server's series take, measured with few labels and two checks: spares most of the growing.
+const BYTES_PER_SERVER: usize = 6 * 1024;
+
+/// Everything that is known at this moment. Without `own` there is nothing about the exporter itself.
+#[must_use]
+pub fn render(snapshot: &Snapshot, own: Option<&Own>, format: Format) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(SnapshotCollector(snapshot.clone())));
+    if let Some(own) = own {
+        registry.register_collector(Box::new(own.read()));
+    }
+    let mut text = String::with_capacity((snapshot.targets.len() + 1) * BYTES_PER_SERVER);
+    encode(&mut text, &registry).expect("a String takes every write");
+    match format {
+        Format::OpenMetrics => text,
+        Format::Text => to_text_format(&text),
+    }
+}
+
+/// OpenMetrics as text 0.0.4: a counter's family is called as its samples are, and there is no `# UNIT` and no `# EOF`.
+///
+/// Samples are the same in both. Their label values hold no line break, so no line of a server's making gets here.
+fn to_text_format(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let mut help = "";
+    for line in openmetrics.split_inclusive('\n') {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.push_str(line);
+            continue;
+        };
+        // HELP comes first, and only TYPE says what its family is called here.
+        if let Some(described) = comment.strip_prefix("HELP ") {
+            help = described;
+        } else if let Some((name, kind)) = comment.strip_prefix("TYPE ").and_then(|typed| typed.split_once(' ')) {
+            let suffix = if kind == "counter\n" { "_total" } else { "" };
+            let said = help.strip_prefix(name).unwrap_or_default();
+            text.extend(["# HELP ", name, suffix, said, "# TYPE ", name, suffix, " ", kind]);
+        }
+    }
+    text
+}
+
+/// Every metric as a Markdown table, for `metrics-reference` and the documentation.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for Family { name, kind, labels, help } in names::all() {
+        let labels: Vec<String> = labels.iter().map(label_reference).collect();
+        writeln!(text, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join("; "))
+            .expect("a String takes every write");
+    }
+    text
+}
+
+fn label_reference(label: &Label) -> String {
+    match label.values {
+        [] => format!("`{}`", label.name),
+        values => format!("`{}`: {}", label.name, values.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::snapshot::{Counters, TargetState};
+    use crate::target::{Labels, TargetName};
+
+    fn unpolled(name: &str, labels: &[(&str, &str)]) -> Arc<TargetState> {
+        let labels: BTreeMap<String, String> =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (name, labels) = (TargetName::new(name), Labels::new(labels));
+        Arc::new(TargetState { name, labels, counters: Counters::default(), last: None })
+    }
+
+    fn own() -> Own {
+        Own::new(Build { version: "1.2.3", commit: "abc", rustc: "1.95.0" })
+    }
+
+    #[test]
+    fn nothing_known_is_nothing_written() {
+        assert_eq!(render(&Snapshot::default(), None, Format::OpenMetrics), "# EOF\n");
+        assert_eq!(render(&Snapshot::default(), None, Format::Text), "");
+    }
+
+    #[test]
+    fn before_the_first_poll_there_are_counters_only() {
+        let snapshot = Snapshot { targets: vec![unpolled("a", &[("team", "x")]), unpolled("b", &[])] };
+        let text = render(&snapshot, None, Format::Text);
+        for line in text.lines().filter(|line| line.starts_with("# TYPE")) {
+            assert!(!line.ends_with(" gauge"), "{line}");
+        }
+        let polls: Vec<&str> = text.lines().filter(|line| line.contains("mcp_polls_total")).collect();
+        assert_eq!(
+            polls,
+            [
+                "# HELP mcp_polls_total Finished polls by result.",
+                "# TYPE mcp_polls_total counter",
+                "mcp_polls_total{server=\"a\",team=\"x\",result=\"healthy\"} 0",
+                "mcp_polls_total{server=\"a\",team=\"x\",result=\"degraded\"} 0",
+                "mcp_polls_total{server=\"a\",team=\"x\",result=\"unhealthy\"} 0",
+                "mcp_polls_total{server=\"a\",team=\"x\",result=\"failed\"} 0",
+                "mcp_polls_total{server=\"b\",result=\"healthy\"} 0",
+                "mcp_polls_total{server=\"b\",result=\"degraded\"} 0",
+                "mcp_polls_total{server=\"b\",result=\"unhealthy\"} 0",
+                "mcp_polls_total{server=\"b\",result=\"failed\"} 0",
+            ]
+        );
+    }
+
+    /// Below 0.25.2 prometheus-client writes label values as they are, and a server could invent series.
+    #[test]
+    fn the_library_escapes_label_values() {
+        let hostile = "\"} 1\nmcp_up{server=\"x\\";
+        let snapshot = Snapshot { targets: vec![unpolled("a", &[("team", hostile)])] };
+        for format in [Format::OpenMetrics, Format::Text] {
+            let text = render(&snapshot, None, format);
+            let expected = r#"mcp_poll_retries_total{server="a",team="\"} 1\nmcp_up{server=\"x\\"} 0"#;
+            assert!(text.lines().any(|line| line == expected), "{text}");
+            assert!(!text.lines().any(|line| line.starts_with("mcp_up")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_two_formats_differ_in_comments_alone() {
+        let openmetrics = "# HELP a_seconds One.\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\n\
+                           a_seconds_total{l=\"# EOF\"} 1.5\n# HELP b Two.\n# TYPE b gauge\nb 2\n# EOF\n";
+        let text = "# HELP a_seconds_total One.\n# TYPE a_seconds_total counter\na_seconds_total{l=\"# EOF\"} 1.5\n\
+                    # HELP b Two.\n# TYPE b gauge\nb 2\n";
+        assert_eq!(to_text_format(openmetrics), text);
+    }
+
+    #[test]
+    fn the_exporter_counts_itself() {
+        let own = own();
+        own.servers(3);
+        let running = own.poll_started();
+        drop(own.poll_started());
+        own.schedule_lag(Duration::from_millis(1));
+        own.schedule_lag(Duration::from_millis(30));
+        own.schedule_lag(Duration::from_secs(9));
+        let text = render(&Snapshot::default(), Some(&own), Format::Text);
+        for line in [
+            "mcp_exporter_build_info{version=\"1.2.3\",commit=\"abc\",rustc=\"1.95.0\"} 1",
+            "mcp_exporter_servers 3",
+            "mcp_exporter_polls_in_flight 1",
+            "mcp_exporter_poll_schedule_lag_seconds_sum 9.031",
+            "mcp_exporter_poll_schedule_lag_seconds_count 3",
+            "mcp_exporter_poll_schedule_lag_seconds_bucket{le=\"0.001\"} 1",
+            "mcp_exporter_poll_schedule_lag_seconds_bucket{le=\"0.025\"} 1",
+            "mcp_exporter_poll_schedule_lag_seconds_bucket{le=\"0.1\"} 2",
+            "mcp_exporter_poll_schedule_lag_seconds_bucket{le=\"5.0\"} 2",
+            "mcp_exporter_poll_schedule_lag_seconds_bucket{le=\"+Inf\"} 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("config_last_reload"), "{text}");
+        drop(running);
+        assert!(render(&Snapshot::default(), Some(&own), Format::Text).contains("polls_in_flight 0\n"));
+    }
+
+    #[test]
+    fn a_refused_configuration_keeps_the_time_of_the_last_good_one() {
+        let own = own();
+        let at = std::time::UNIX_EPOCH + Duration::from_millis(1_800_000_000_250);
+        own.reloaded(true, at);
+        own.reloaded(false, at + Duration::from_secs(60));
+        let text = render(&Snapshot::default(), Some(&own), Format::OpenMetrics);
+        assert!(text.contains("\nmcp_exporter_config_last_reload_successful 0\n"), "{text}");
+        let expected = "\nmcp_exporter_config_last_reload_success_timestamp_seconds 1800000000.25\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn the_reference_names_every_metric() {
+        let reference = reference();
+        assert_eq!(reference.lines().count(), names::all().count() + 2);
+        for line in [
+            "| `mcp_up` | gauge |  | 1 if the last poll yielded a usable status, whatever it is, else 0. |",
+            "| `mcp_polls_total` | counter | `result`: healthy, degraded, unhealthy, failed | Finished polls by result. |",
+        ] {
+            assert!(reference.lines().any(|found| found == line), "{line} is not in\n{reference}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the exporter says about itself: a few atomics that pollers touch and a scrape reads. No locks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::collector::{FamilyWriter, epoch_seconds};
+use super::names::{self, OfExporter};
+use super::process::{self, Process};
+
+/// What this program was built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// The package's version.
+    pub version: &'static str,
+    /// The commit; empty where it is not known.
+    pub commit: &'static str,
+    /// The compiler; empty where it is not known.
+    pub rustc: &'static str,
+}
+
+/// Upper bounds of `mcp_exporter_poll_schedule_lag_seconds`: a timer's own coarseness, a busy machine, a starved one.
+const LAG_BUCKETS: [f64; 7] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0];
+
+/// The exporter's own numbers. One per process, shared by all who count.
+#[derive(Debug)]
+pub struct Own {
+    build: Build,
+    boot_seconds: Option<f64>,
+    servers: AtomicU64,
+    polls_in_flight: AtomicU64,
+    lag_buckets: [AtomicU64; LAG_BUCKETS.len() + 1],
+    lag_nanos: AtomicU64,
+    /// [`NEVER`], or whether the last reading of the configuration went well.
+    reload_successful: AtomicU64,
+    /// Bits of an `f64`; [`NEVER`] before the first.
+    reload_success_seconds: AtomicU64,
+}
+
+/// Not yet: the bits of a NaN, and neither 0 nor 1.
+const NEVER: u64 = u64::MAX;
+
+/// Counts one poll as running until it is dropped.
+#[derive(Debug)]
+pub struct PollGuard<'a>(&'a AtomicU64);
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Own {
+    /// Everything at its start.
+    #[must_use]
+    pub fn new(build: Build) -> Self {
+        Self {
+            build,
+            boot_seconds: process::boot_seconds(),
+            servers: AtomicU64::new(0),
+            polls_in_flight: AtomicU64::new(0),
+            lag_buckets: Default::default(),
+            lag_nanos: AtomicU64::new(0),
+            reload_successful: AtomicU64::new(NEVER),
+            reload_success_seconds: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// A poll has begun; it ends when the guard is dropped.
+    #[must_use]
+    pub fn poll_started(&self) -> PollGuard<'_> {
+        self.polls_in_flight.fetch_add(1, Relaxed);
+        PollGuard(&self.polls_in_flight)
+    }
+
+    /// A poll began this much later than planned.
+    pub fn schedule_lag(&self, lag: Duration) {
+        let bucket = LAG_BUCKETS.partition_point(|bound| *bound < lag.as_secs_f64());
+        self.lag_buckets[bucket].fetch_add(1, Relaxed);
+        self.lag_nanos.fetch_add(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The configuration was read at this time, at the start or again: used when `ok`, refused otherwise.
+    pub fn reloaded(&self, ok: bool, at: SystemTime) {
+        self.reload_successful.store(u64::from(ok), Relaxed);
+        if ok {
+            self.reload_success_seconds.store(epoch_seconds(at).to_bits(), Relaxed);
+        }
+    }
+
+    /// So many servers are configured.
+    pub fn servers(&self, count: usize) {
+        self.servers.store(count as u64, Relaxed);
+    }
+
+    /// All of it now, the process' figures read from the system.
+    pub(super) fn read(&self) -> OwnReading {
+        let known = |value: u64| (value != NEVER).then_some(value);
+        OwnReading {
+            build: self.build,
+            servers: self.servers.load(Relaxed),
+            polls_in_flight: self.polls_in_flight.load(Relaxed),
+            lag_buckets: std::array::from_fn(|index| self.lag_buckets[index].load(Relaxed)),
+            lag_seconds_sum: Duration::from_nanos(self.lag_nanos.load(Relaxed)).as_secs_f64(),
+            reload_successful: known(self.reload_successful.load(Relaxed)),
+            reload_success_seconds: known(self.reload_success_seconds.load(Relaxed)).map(f64::from_bits),
+            process: Process::read(self.boot_seconds),
+        }
+    }
+}
+
+/// The exporter's own numbers at one moment.
+#[derive(Debug)]
+pub(super) struct OwnReading {
+    build: Build,
+    servers: u64,
+    polls_in_flight: u64,
+    lag_buckets: [u64; LAG_BUCKETS.len() + 1],
+    lag_seconds_sum: f64,
+    reload_successful: Option<u64>,
+    reload_success_seconds: Option<f64>,
+    process: Process,
+}
+
+impl Collector for OwnReading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        names::EXPORTER
+            .iter()
+            .try_for_each(|(id, family)| self.write_samples(*id, &mut FamilyWriter::new(&mut encoder, family)))
+    }
+}
+
+impl OwnReading {
+    fn write_samples(&self, id: OfExporter, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+        let Build { version, commit, rustc } = self.build;
+        let whole = |value: Option<u64>| value.map(|value| value as f64);
+        match id {
+            OfExporter::BuildInfo => {
+                out.gauge(&[("version", version), ("commit", commit), ("rustc", rustc)], Some(1.0))
+            }
+            OfExporter::ReloadSuccessful => out.gauge(&[], whole(self.reload_successful)),
+            OfExporter::ReloadSuccessTimestamp => out.gauge(&[], self.reload_success_seconds),
+            OfExporter::Servers => out.gauge(&[], whole(Some(self.servers))),
+            OfExporter::PollsInFlight => out.gauge(&[], whole(Some(self.polls_in_flight))),
+            OfExporter::ScheduleLag => out.histogram(self.lag_seconds_sum, &LAG_BUCKETS, &self.lag_buckets),
+            OfExporter::ProcessCpu => match self.process.cpu_seconds {
+                Some(seconds) => out.counter(&[], seconds),
+                None => Ok(()),
+            },
+            OfExporter::ProcessResidentMemory => out.gauge(&[], whole(self.process.resident_bytes)),
+            OfExporter::ProcessVirtualMemory => out.gauge(&[], whole(self.process.virtual_bytes)),
+            OfExporter::ProcessOpenFds => out.gauge(&[], whole(self.process.open_fds)),
+            OfExporter::ProcessMaxFds => out.gauge(&[], whole(self.process.max_fds)),
+            OfExporter::ProcessStartTime => out.gauge(&[], self.process.start_seconds),
+            OfExporter::ProcessThreads => out.gauge(&[], whole(self.process.threads)),
+        }
+    }
+}
