@@ -8,3 +8,4 @@ pub mod config;
 pub mod probe;
 pub mod snapshot;
 pub mod metrics;
+pub mod poll;

@@ -1,0 +1,147 @@
+//! One target's loop: wait until a poll is due, ask, record.
+//!
+//! A poller owns its target's [`Session`], which outlives polls and attempts. One poll at a time: a poll can
+//! never overlap itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, debug, debug_span, info, warn};
+
+use super::schedule::{Schedule, attempt_offset};
+use crate::health::Status;
+use crate::metrics::Own;
+use crate::probe::{Attempt, Session};
+use crate::snapshot::{PollReport, Slot, TargetState};
+use crate::target::Target;
+
+pub(super) struct Poller {
+    /// The target's settings; all but the endpoint may change while the poller lives.
+    pub(super) settings: watch::Receiver<Arc<Target>>,
+    pub(super) session: Session,
+    pub(super) slot: Arc<Slot>,
+    pub(super) own: Arc<Own>,
+    pub(super) stop: CancellationToken,
+    /// Until the first poll.
+    pub(super) first_offset: Duration,
+}
+
+impl Poller {
+    /// Polls until it is stopped, then ends its session politely.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut target = Arc::clone(&self.settings.borrow_and_update());
+        let mut schedule = Schedule::starting(Instant::now(), self.first_offset, target.timing.interval.get());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                changed = self.settings.changed() => {
+                    if changed.is_err() { break }
+                    target = Arc::clone(&self.settings.borrow_and_update());
+                    schedule.change_interval(Instant::now(), target.timing.interval.get());
+                    continue;
+                }
+                () = sleep_until(schedule.due().into()) => {}
+            }
+            self.own.schedule_lag(schedule.due().elapsed());
+            let report = {
+                let _in_flight = self.own.poll_started();
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    // Boxed: its 12 KiB are needed while a poll runs, and not by every target all the time.
+                    report = Box::pin(poll(&mut self.session, &target)) => report,
+                }
+            };
+            let (before, after) = self.slot.record(report);
+            tell(&target, &before, &after);
+            schedule.advance(Instant::now());
+        }
+        let closing = self.session.close().instrument(span_of(&target));
+        self.slot.count_sessions(Box::pin(closing).await);
+    }
+}
+
+/// The attempts of one interval. The first that succeeds ends the poll; the last one's failure is the poll's.
+async fn poll(session: &mut Session, target: &Target) -> PollReport {
+    let begun = Instant::now();
+    let mut sessions_opened = 0;
+    let mut sessions_closed = 0;
+    let mut number = 0;
+    loop {
+        sleep_until((begun + attempt_offset(number, &target.timing)).into()).await;
+        let deadline = Instant::now() + target.timing.timeout.get();
+        let attempt: Attempt = session.attempt(&target.health, deadline).instrument(span_of(target)).await;
+        sessions_opened += attempt.sessions_opened;
+        sessions_closed += attempt.sessions_closed;
+        if let Err(error) = &attempt.result {
+            debug!(
+                server = target.name.as_str(),
+                attempt = number + 1,
+                reason = error.failure.label(),
+                "attempt failed: {}",
+                error.chain()
+            );
+        }
+        if attempt.result.is_ok() || number == target.timing.retries {
+            let Attempt { result, phases, .. } = attempt;
+            return PollReport { result, phases, retries: number, sessions_opened, sessions_closed };
+        }
+        number += 1;
+    }
+}
+
+/// Puts the target's name on what is logged below us, which does not know it: a child's own words, above all. Nothing
+/// below us logs more than debugging needs, so that without it this costs nothing.
+fn span_of(target: &Target) -> Span {
+    debug_span!("session", server = target.name.as_str())
+}
+
+/// Logs what is new, and only that: a change of status, and fields that had to be dropped.
+fn tell(target: &Target, before: &TargetState, after: &TargetState) {
+    let Some(now) = &after.last else { return };
+    let server = target.name.as_str();
+    let from = before.last.as_ref().map(|last| (last.status(), last.result.is_ok()));
+    let to = (now.status(), now.result.is_ok());
+    if from != Some(to) {
+        let lasted = before.last.as_ref().and_then(|last| SystemTime::now().duration_since(last.status_since).ok());
+        let duration = lasted.map(|lasted| format!("{:.1}s", lasted.as_secs_f64()));
+        let from = from.map_or("unknown", word);
+        match &now.result {
+            Ok(answer) if to.0 == Status::Healthy => {
+                info!(
+                    server,
+                    from,
+                    to = word(to),
+                    duration,
+                    dialect = answer.document.dialect.label(),
+                    "status changed"
+                );
+            }
+            Ok(answer) => {
+                let said = answer.document.message.as_deref();
+                warn!(server, from, to = word(to), duration, said, "status changed");
+            }
+            Err(error) => {
+                let hint = error.hint.as_deref();
+                let reason = error.failure.label();
+                warn!(server, from, to = word(to), reason, duration, hint, "status changed: {}", error.chain());
+            }
+        }
+    }
+    if let Ok(answer) = &now.result {
+        let dropped = &answer.document.invalid_fields;
+        let dropped_before = before.last.as_ref().and_then(|last| last.result.as_ref().ok());
+        if !dropped.is_empty() && dropped_before.map(|answer| &answer.document.invalid_fields) != Some(dropped) {
+            warn!(server, fields = dropped.join(", "), "dropped fields of the health document that cannot be right");
+        }
+    }
+}
+
+fn word((status, answered): (Status, bool)) -> &'static str {
+    if answered { status.word() } else { "down" }
+}
