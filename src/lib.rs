@@ -9,3 +9,4 @@ pub mod probe;
 pub mod snapshot;
 pub mod metrics;
 pub mod poll;
+pub mod http;

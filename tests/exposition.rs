@@ -1,0 +1,541 @@
+//! The whole exposition, against files worked out by hand from the specification, and read by parsers that are not ours:
+//! Prometheus' Python client and promtool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mcp_exporter::config::RESERVED_LABELS;
+use mcp_exporter::health::{
+    self, Check, Database, Dialect, Disk, HealthDocument, MapField, Memory, Pool, Reading, Status,
+};
+use mcp_exporter::metrics::names::{self, Kind};
+use mcp_exporter::metrics::{Build, Format, Own, render};
+use mcp_exporter::probe::{Answer, Failure, Phase, Phases, ProbeError, ServerInfo, Source, Transport};
+use mcp_exporter::secret::Redactor;
+use mcp_exporter::snapshot::{Counters, LastPoll, PollResult, Snapshot, TargetState};
+use mcp_exporter::target::{Labels, TargetName};
+
+const FORMATS: [(Format, &str); 2] = [(Format::OpenMetrics, "om"), (Format::Text, "txt")];
+
+/// 2027-01-15T08:00:01.5Z, when every poll in these tests finished.
+fn finished_at() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_800_000_001_500)
+}
+
+fn labels(labels: &[(&str, &str)]) -> Labels {
+    Labels::new(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+}
+
+fn phases(times: &[(Phase, u64)]) -> Phases {
+    let mut phases = Phases::default();
+    for (phase, micros) in times {
+        phases.add(*phase, Duration::from_micros(*micros));
+    }
+    phases
+}
+
+/// A target whose last poll was answered, after whatever `counters` say.
+fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phases: Phases) -> Arc<TargetState> {
+    let last = LastPoll {
+        result: Ok(answer),
+        finished_at: Some(finished_at()),
+        last_success_at: Some(finished_at()),
+        consecutive_failures: 0,
+        phases,
+        status_since: finished_at(),
+    };
+    Arc::new(TargetState { name: TargetName::new(name), labels, counters, last: Some(last) })
+}
+
+fn server_info(name: &str) -> Option<Arc<ServerInfo>> {
+    Some(Arc::new(ServerInfo {
+        name: name.into(),
+        version: "4.1.0".into(),
+        protocol_version: "2026-07-28".into(),
+        transport: Transport::StreamableHttp,
+    }))
+}
+
+/// A document that says everything.
+fn full_document() -> HealthDocument {
+    HealthDocument {
+        status: Status::Degraded,
+        computed: Some(Status::Unhealthy),
+        dialect: Dialect::Guide,
+        message: Some("for people only".into()),
+        database: Database { status: Some(Status::Degraded), latency_seconds: Some(0.0023) },
+        pool: Pool {
+            active: Some(3.0),
+            idle: Some(7.0),
+            size: Some(10.0),
+            min_size: Some(2.0),
+            max_size: Some(30.0),
+            waiting: Some(1.0),
+            leaked: Some(0.0),
+            utilization: Some(0.1),
+        },
+        memory: Memory {
+            usage_bytes: Some(268_435_456.0),
+            limit_bytes: Some(1_073_741_824.0),
+            utilization: Some(0.25),
+        },
+        disk: Disk { free_bytes: Some(13_421_772_800.0), utilization: Some(0.6) },
+        uptime_seconds: Some(86_400.5),
+        timestamp_seconds: Some(1_800_000_000.0),
+        checks: vec![
+            Check {
+                name: "database".into(),
+                status: Some(Status::Healthy),
+                duration_seconds: Some(0.0023),
+                values: vec![],
+                message: None,
+            },
+            Check {
+                name: "cache".into(),
+                status: Some(Status::Unhealthy),
+                duration_seconds: None,
+                values: vec![("hit_ratio".into(), 0.97), ("entries".into(), 1e6), ("sum".into(), f64::INFINITY)],
+                message: Some("for people only".into()),
+            },
+            Check {
+                name: "quiet".into(),
+                status: None,
+                duration_seconds: Some(1.0),
+                values: vec![("broken".into(), f64::NAN)],
+                message: None,
+            },
+        ],
+        reported_version: Some("2.1.0".into()),
+        reported_environment: Some("production".into()),
+        reported_region: None,
+        invalid_fields: vec!["pool.waiting".into()],
+        invalid_count: 1,
+        cut_count: 2,
+    }
+}
+
+fn with_failures(mut counters: Counters, failures: &[(Failure, u64)]) -> Counters {
+    for (failure, count) in failures {
+        counters.failures[*failure as usize] = *count;
+    }
+    counters
+}
+
+/// A server that says everything.
+fn talkative() -> Arc<TargetState> {
+    let counters = Counters {
+        polls: [7, 2, 1, 3],
+        retries: 5,
+        sessions_opened: 2,
+        sessions_closed: 1,
+        invalid_fields: 4,
+        cut: 6,
+        response_buckets: [1, 2, 3, 0, 2, 0, 0, 1, 0, 0, 1],
+        response_seconds_sum: 7.25,
+        ..Counters::default()
+    };
+    let counters = with_failures(counters, &[(Failure::Timeout, 2), (Failure::HttpStatus, 1)]);
+    let answer = Answer {
+        document: full_document(),
+        source: Source::Resource,
+        response_time: Duration::from_micros(12_500),
+        server: server_info("codebase-mcp"),
+    };
+    let phases = phases(&[(Phase::Connect, 1_000), (Phase::Initialize, 20_000), (Phase::Request, 12_500)]);
+    answered("codebase", labels(&[("team", "search")]), counters, answer, phases)
+}
+
+/// A server that is down, and was up once.
+fn down() -> Arc<TargetState> {
+    let counters = with_failures(Counters { polls: [1, 0, 0, 4], ..Counters::default() }, &[(Failure::Timeout, 4)]);
+    let last = LastPoll {
+        result: Err(ProbeError::new(Failure::Timeout, "no answer within the time limit")),
+        finished_at: Some(finished_at()),
+        last_success_at: Some(UNIX_EPOCH + Duration::from_secs(1_799_999_000)),
+        consecutive_failures: 4,
+        phases: phases(&[(Phase::Dns, 250), (Phase::Connect, 3_000_000)]),
+        status_since: finished_at(),
+    };
+    Arc::new(TargetState { name: TargetName::new("down"), labels: Labels::default(), counters, last: Some(last) })
+}
+
+fn unpolled() -> Arc<TargetState> {
+    let (name, counters) = (TargetName::new("new"), Counters::default());
+    Arc::new(TargetState { name, labels: labels(&[("team", "x"), ("zone", "a")]), counters, last: None })
+}
+
+fn own() -> Own {
+    let own = Own::new(Build { version: "0.1.0", commit: "", rustc: "rustc 1.95.0" });
+    own.reloaded(true, finished_at());
+    own.servers(3);
+    own
+}
+
+#[track_caller]
+fn check_golden(name: &str, snapshot: &Snapshot) {
+    for (format, extension) in FORMATS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/exposition/{name}.{extension}"));
+        let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let found = render(snapshot, None, format);
+        let differing = found.lines().zip(expected.lines()).position(|(found, expected)| found != expected);
+        let line = differing.unwrap_or_else(|| found.lines().count().min(expected.lines().count()));
+        assert!(
+            found == expected,
+            "{}, line {}:\nexpected: {:?}\n   found: {:?}",
+            path.display(),
+            line + 1,
+            expected.lines().nth(line),
+            found.lines().nth(line)
+        );
+    }
+}
+
+#[test]
+fn every_metric() {
+    check_golden("every_metric", &Snapshot { targets: vec![talkative(), down(), unpolled()] });
+}
+
+/// A server after the first poll, in which it said this.
+fn first_poll(document: HealthDocument, source: Source) -> Snapshot {
+    let mut counters = Counters {
+        invalid_fields: document.invalid_count.into(),
+        cut: document.cut_count.into(),
+        response_seconds_sum: 0.0125,
+        ..Counters::default()
+    };
+    counters.polls[document.status as usize] = 1;
+    counters.response_buckets[2] = 1;
+    let answer = Answer { document, source, response_time: Duration::from_micros(12_500), server: server_info("demo") };
+    let phases = phases(&[(Phase::Request, 12_500)]);
+    Snapshot { targets: vec![answered("demo", labels(&[("team", "search")]), counters, answer, phases)] }
+}
+
+/// Reads `NAME.json` and expects `NAME.om` and `NAME.txt`.
+#[track_caller]
+fn check_document(name: &str, reading: &Reading) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/exposition/{name}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let document = health::read(&text, reading, &Redactor::default());
+    let document = document.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    check_golden(name, &first_poll(document, Source::Resource));
+}
+
+#[test]
+fn one_document_of_each_dialect() {
+    for name in [
+        "guide",
+        "asyncpg",
+        "pool",
+        "error",
+        "health_json",
+        "spring",
+        "microprofile",
+        "check_list",
+        "flags",
+        "bare",
+        "envelope",
+        "wrong_fields",
+    ] {
+        check_document(name, &Reading::default());
+    }
+    check_golden("protocol", &first_poll(HealthDocument::protocol(), Source::Protocol));
+}
+
+#[test]
+fn a_mapped_document() {
+    let path = |text: &str| serde_json_path::JsonPath::parse(text).expect("a path");
+    let reading = Reading {
+        map: BTreeMap::from([
+            (MapField::Status, path("$.svc.state")),
+            (MapField::PoolUtilization, path("$.pool.used_ratio")),
+        ]),
+        status_values: BTreeMap::from([("amber".to_owned(), Status::Degraded)]),
+        ..Reading::default()
+    };
+    check_document("mapped", &reading);
+}
+
+/// Texts that would end a label, a sample or a line if they were not escaped.
+const HOSTILE: [&str; 8] = [
+    "\"} 1\nmcp_up{server=\"other\"} 0\n",
+    "back\\slash\\",
+    "\\\"",
+    "\\n is two characters",
+    "# EOF\n# TYPE mcp_up counter",
+    "tab\tand\rreturn",
+    "ünï¢ödé \u{1f4a5} \u{2028}",
+    "",
+];
+
+fn hostile(text: &str) -> Snapshot {
+    let mut document = full_document();
+    document.reported_version = Some(text.into());
+    document.reported_environment = Some(text.into());
+    document.reported_region = Some(text.into());
+    document.checks[1].name = text.into();
+    document.checks[1].values[0].0 = text.into();
+    let info = ServerInfo {
+        name: text.into(),
+        version: text.into(),
+        protocol_version: text.into(),
+        transport: Transport::Stdio,
+    };
+    let answer = Answer {
+        document,
+        source: Source::Tool,
+        response_time: Duration::from_millis(1),
+        server: Some(Arc::new(info)),
+    };
+    let labels = labels(&[("team", text)]);
+    Snapshot { targets: vec![answered(text, labels, Counters::default(), answer, Phases::default())] }
+}
+
+/// Prints each sample as a line of JSON, labels and all, with the type of its family.
+const PARSER: &str = r#"
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as text
+exposition = sys.stdin.buffer.read().decode("utf-8")
+for family in (openmetrics if sys.argv[1] == "om" else text)(exposition):
+    assert family.documentation, family.name
+    for sample in family.samples:
+        print(json.dumps([sample.name, sorted(sample.labels.items()), repr(float(sample.value)), family.type]))
+"#;
+
+/// What the tests' Python needs is written down in `tests/`; nothing is skipped when it is missing.
+fn parse_elsewhere(exposition: &str, format: &str) -> Vec<(String, BTreeMap<String, String>, String, String)> {
+    let Ok(python) = env::var("MCP_EXPORTER_TEST_PYTHON") else {
+        panic!("MCP_EXPORTER_TEST_PYTHON must name a Python that has prometheus-client; tests/run.sh sets it");
+    };
+    let output = feed(Command::new(&python).args(["-c", PARSER, format]), exposition);
+    let lines = output.lines().map(|line| {
+        let (name, labels, value, kind): (String, Vec<(String, String)>, String, String) =
+            serde_json::from_str(line).expect("what the parser prints");
+        (name, labels.into_iter().collect(), value, kind)
+    });
+    lines.collect()
+}
+
+#[track_caller]
+fn feed(command: &mut Command, input: &str) -> String {
+    let program = command.get_program().to_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program:?} could not be started, and the tests need it: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    std::thread::scope(|scope| {
+        // A child that has printed a lot waits for us to read it.
+        scope.spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program:?} refuses it: {said}{}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(said, "", "{program:?} complains");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    })
+}
+
+#[test]
+fn another_parser_reads_the_same_from_both_formats() {
+    let snapshot = Snapshot { targets: vec![talkative(), down(), unpolled()] };
+    let own = own();
+    let mut read = FORMATS.map(|(format, extension)| {
+        let mut samples = parse_elsewhere(&render(&snapshot, Some(&own), format), extension);
+        // These move between two renderings.
+        samples.retain(|(name, ..)| !name.starts_with("process_"));
+        samples
+    });
+    let [openmetrics, text] = &mut read;
+    assert_eq!(openmetrics, text);
+    let up: Vec<_> = text.iter().filter(|sample| sample.0 == "mcp_up").map(|sample| sample.2.as_str()).collect();
+    assert_eq!(up, ["1.0", "0.0"]);
+    for (name, _, _, kind) in text {
+        let family = names::all().find(|family| {
+            let parts = ["", "_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", family.name));
+            if family.kind == Kind::Histogram { parts[1..].contains(name) } else { parts[0] == *name }
+        });
+        assert_eq!(family.map(|family| family.kind.word()), Some(kind.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn hostile_texts_stay_inside_their_labels() {
+    for text in HOSTILE {
+        let harmless = render(&hostile("harmless"), None, Format::Text);
+        for (format, extension) in FORMATS {
+            let exposition = render(&hostile(text), None, format);
+            let lines = exposition.split('\n').filter(|line| !line.starts_with('#')).count();
+            let expected = harmless.split('\n').filter(|line| !line.starts_with('#')).count();
+            assert_eq!(lines, expected, "{text:?}");
+            for (name, labels, _, _) in parse_elsewhere(&exposition, extension) {
+                assert_eq!(labels.get("server").map(String::as_str), Some(text), "{name}");
+                assert_eq!(labels.get("team").map(String::as_str), Some(text), "{name}");
+                if name == "mcp_server_info" {
+                    for label in ["name", "version", "protocol_version"] {
+                        assert_eq!(labels[label], text);
+                    }
+                }
+                if name == "mcp_check_value" && labels["field"] != "entries" {
+                    assert_eq!((&*labels["check"], &*labels["field"]), (text, text));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_series_is_written_twice() {
+    let text = render(&Snapshot { targets: vec![talkative(), down(), unpolled()] }, Some(&own()), Format::OpenMetrics);
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').expect("a value");
+        assert!(seen.insert(series), "{series}");
+    }
+}
+
+/// Whatever a server says, and after every kind of failure.
+#[test]
+fn a_server_has_at_most_its_limit_of_series() {
+    let checks: Vec<String> = (0..100)
+        .map(|check| {
+            let values: String = (0..20).map(|value| format!(r#", "v{value}": {value}"#)).collect();
+            format!(r#""c{check}": {{"status": "ok", "duration_ms": 1{values}}}"#)
+        })
+        .collect();
+    let text = format!(r#"{{"status": "ok", "checks": {{{}}}}}"#, checks.join(","));
+    let reading = Reading { check_values: (0..20).map(|value| format!("v{value}")).collect(), ..Reading::default() };
+    let read = health::read(text.as_bytes(), &reading, &Redactor::default()).expect("a document");
+    let document = HealthDocument { checks: read.checks, cut_count: read.cut_count, ..full_document() };
+
+    let mut snapshot = first_poll(document, Source::Resource);
+    let state = Arc::make_mut(&mut snapshot.targets[0]);
+    state.counters.failures = [1; Failure::ALL.len()];
+    if let Some(last) = &mut state.last {
+        last.phases = phases(&Phase::ALL.map(|phase| (phase, 1)));
+    }
+    let text = render(&snapshot, None, Format::Text);
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!((400..=500).contains(&series), "{series} series");
+    let cut = text.lines().find(|line| line.starts_with("mcp_health_document_cut_total")).expect("it was cut");
+    assert!(!cut.ends_with(" 0"), "{cut}");
+}
+
+#[test]
+fn every_family_can_be_written_and_none_is_bare() {
+    let text = render(&Snapshot { targets: vec![talkative(), down(), unpolled()] }, Some(&own()), Format::Text);
+    let typed: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(typed, names::all().map(|family| family.name).collect::<Vec<_>>());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let next = lines.peek().copied().unwrap_or_default();
+        assert!(!line.starts_with("# HELP") || next.starts_with("# TYPE"), "{line}");
+        assert!(!line.starts_with("# TYPE") || next.starts_with(line.split(' ').nth(2).expect("a name")), "{line}");
+    }
+}
+
+#[test]
+fn promtool_knows_one_exception() {
+    let text = render(&Snapshot { targets: vec![talkative(), down(), unpolled()] }, Some(&own()), Format::Text);
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool (Debian's package prometheus) is needed: {error}"));
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads all");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let complaints: Vec<&str> = said.lines().filter(|line| !line.starts_with("mcp_database_latency_ms ")).collect();
+    assert!(complaints.is_empty(), "{said}");
+    assert!(!said.is_empty(), "promtool no longer minds mcp_database_latency_ms: drop the exception");
+}
+
+/// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
+#[rustfmt::skip]
+const SPECIFIED: [(&str, &str, &[&str]); 52] = [
+    ("mcp_up", "gauge", &[]),
+    ("mcp_health_status", "gauge", &[]),
+    ("mcp_health_computed_status", "gauge", &[]),
+    ("mcp_pool_utilization", "gauge", &[]),
+    ("mcp_pool_connections", "gauge", &["state"]),
+    ("mcp_pool_size", "gauge", &[]),
+    ("mcp_pool_min_size", "gauge", &[]),
+    ("mcp_pool_max_size", "gauge", &[]),
+    ("mcp_pool_waiting_requests", "gauge", &[]),
+    ("mcp_pool_leaked_connections", "gauge", &[]),
+    ("mcp_database_status", "gauge", &[]),
+    ("mcp_database_latency_ms", "gauge", &[]),
+    ("mcp_database_latency_seconds", "gauge", &[]),
+    ("mcp_memory_usage_bytes", "gauge", &[]),
+    ("mcp_memory_limit_bytes", "gauge", &[]),
+    ("mcp_memory_utilization", "gauge", &[]),
+    ("mcp_disk_free_bytes", "gauge", &[]),
+    ("mcp_disk_utilization", "gauge", &[]),
+    ("mcp_uptime_seconds", "gauge", &[]),
+    ("mcp_health_timestamp_seconds", "gauge", &[]),
+    ("mcp_check_status", "gauge", &["check"]),
+    ("mcp_check_duration_seconds", "gauge", &["check"]),
+    ("mcp_check_value", "gauge", &["check", "field"]),
+    ("mcp_server_info", "gauge", &["name", "version", "protocol_version", "transport"]),
+    ("mcp_health_info", "gauge", &["dialect", "source", "reported_version", "reported_environment", "reported_region"]),
+    ("mcp_response_time_seconds", "gauge", &[]),
+    ("mcp_response_duration_seconds", "histogram", &[]),
+    ("mcp_phase_duration_seconds", "gauge", &["phase"]),
+    ("mcp_polls_total", "counter", &["result"]),
+    ("mcp_poll_failures_total", "counter", &["reason"]),
+    ("mcp_poll_failure_reason", "gauge", &["reason"]),
+    ("mcp_poll_retries_total", "counter", &[]),
+    ("mcp_consecutive_failures", "gauge", &[]),
+    ("mcp_last_poll_timestamp_seconds", "gauge", &[]),
+    ("mcp_last_success_timestamp_seconds", "gauge", &[]),
+    ("mcp_sessions_opened_total", "counter", &[]),
+    ("mcp_sessions_closed_total", "counter", &[]),
+    ("mcp_health_document_invalid_fields_total", "counter", &[]),
+    ("mcp_health_document_cut_total", "counter", &[]),
+    ("mcp_exporter_build_info", "gauge", &["version", "commit", "rustc"]),
+    ("mcp_exporter_config_last_reload_successful", "gauge", &[]),
+    ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
+    ("mcp_exporter_servers", "gauge", &[]),
+    ("mcp_exporter_polls_in_flight", "gauge", &[]),
+    ("mcp_exporter_poll_schedule_lag_seconds", "histogram", &[]),
+    ("process_cpu_seconds_total", "counter", &[]),
+    ("process_resident_memory_bytes", "gauge", &[]),
+    ("process_virtual_memory_bytes", "gauge", &[]),
+    ("process_open_fds", "gauge", &[]),
+    ("process_max_fds", "gauge", &[]),
+    ("process_start_time_seconds", "gauge", &[]),
+    ("process_threads", "gauge", &[]),
+];
+
+#[test]
+fn names_types_and_labels_are_the_specified_ones() {
+    let table: Vec<(&str, &str, Vec<&str>)> = names::all()
+        .map(|family| (family.name, family.kind.word(), family.labels.iter().map(|label| label.name).collect()))
+        .collect();
+    let specified: Vec<(&str, &str, Vec<&str>)> =
+        SPECIFIED.iter().map(|(name, kind, labels)| (*name, *kind, labels.to_vec())).collect();
+    assert_eq!(table, specified);
+    assert_eq!(PollResult::ALL.map(PollResult::label), ["healthy", "degraded", "unhealthy", "failed"]);
+}
+
+/// A configured label of such a name would make two of one series, and Prometheus would refuse the whole scrape.
+#[test]
+fn the_configuration_reserves_every_label_of_ours() {
+    for label in names::all().flat_map(|family| family.labels).map(|label| label.name).chain(["server", "le"]) {
+        // Our own families carry no configured labels.
+        let ours = ["commit", "rustc"].contains(&label);
+        assert!(ours || RESERVED_LABELS.contains(&label), "{label}");
+    }
+}
