@@ -10,3 +10,5 @@ pub mod snapshot;
 pub mod metrics;
 pub mod poll;
 pub mod http;
+pub mod demo;
+pub mod check;
