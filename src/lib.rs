@@ -1,14 +1,19 @@
-//! mcp-exporter: a Prometheus exporter for the health of MCP servers.
+#![doc = include_str!("ARCHITECTURE.md")]
 
-pub mod units;
-pub mod secret;
-pub mod health;
-pub mod target;
+pub mod app;
+pub mod check;
+pub mod cli;
 pub mod config;
-pub mod probe;
-pub mod snapshot;
+pub mod demo;
+pub mod health;
+mod healthcheck;
+pub mod http;
 pub mod metrics;
 pub mod poll;
-pub mod http;
-pub mod demo;
-pub mod check;
+pub mod probe;
+pub mod secret;
+mod shutdown;
+pub mod snapshot;
+pub mod target;
+mod telemetry;
+pub mod units;

@@ -1,3 +1,7 @@
-//! The binary; it does nothing yet.
+//! The binary: everything is in the library, so that tests can reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcp_exporter::cli::run(std::env::args_os())
+}

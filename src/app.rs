@@ -1,0 +1,240 @@
+//! The composition root: loads, binds, runs, drains.
+//!
+//! Everything that can be wrong is found before anything is started: the configuration is read and the ports are taken
+//! first. From the first signal to stop, no server has any series; a rollout must page nobody.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Reloader};
+use crate::http::{self, ListenAddress};
+use crate::metrics::{Build, Own};
+use crate::poll::Supervisor;
+use crate::probe::Shared;
+use crate::shutdown::{Request, Signals};
+use crate::snapshot::SnapshotStore;
+use crate::target::Address;
+
+/// What this program was made from; see `build.rs`.
+const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("MCP_EXPORTER_COMMIT"),
+    rustc: env!("MCP_EXPORTER_RUSTC"),
+};
+
+/// How the daemon is to run, besides its configuration file.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen; at least one.
+    pub listen: Vec<ListenAddress>,
+    /// Path of the metrics.
+    pub telemetry_path: String,
+    /// In front of every path; empty for none.
+    pub route_prefix: String,
+    /// Whether POST /-/reload works.
+    pub enable_lifecycle: bool,
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken, not allowed, or its name does not resolve.
+    #[error("could not listen on {address}")]
+    Bind {
+        /// The address.
+        address: ListenAddress,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system refused a signal handler.
+    #[error("could not catch signals")]
+    Signals(#[source] io::Error),
+}
+
+impl StartError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another process has the port, perhaps another mcp-exporter; choose one with --web.listen-address")
+            }
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 need the capability CAP_NET_BIND_SERVICE; the default port 10627 does not")
+            }
+            Self::Bind { .. } | Self::Signals(_) => None,
+        }
+    }
+}
+
+/// A daemon that has its ports and its configuration and has started nothing yet.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    reloader: Arc<Reloader>,
+    listeners: Vec<TcpListener>,
+    signals: Signals,
+}
+
+impl App {
+    /// Takes the ports and the signals.
+    ///
+    /// # Errors
+    ///
+    /// When a port cannot be had.
+    pub async fn prepare(settings: Settings, reloader: Reloader) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            let bound = address.bind().await;
+            listeners.push(bound.map_err(|source| StartError::Bind { address: address.clone(), source })?);
+        }
+        let signals = Signals::catch().map_err(StartError::Signals)?;
+        Ok(Self { settings, reloader: Arc::new(reloader), listeners, signals })
+    }
+
+    /// Where it listens: the addresses the operating system gave.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Polls and serves until SIGTERM or SIGINT, then ends every session, child and answer within about ten seconds.
+    /// Says whether it was asked to stop; if not, a part of it failed.
+    #[must_use]
+    pub async fn run(mut self) -> bool {
+        let configs = self.reloader.subscribe();
+        let store = Arc::new(SnapshotStore::default());
+        // Before the first answer: a store that is still empty would look like a daemon with nothing left to poll.
+        store.retain(&configs.borrow().targets);
+        let own = Arc::new(Own::new(BUILD));
+        own.reloaded(true, SystemTime::now());
+        raise_open_file_limit(&configs.borrow());
+
+        let polling = CancellationToken::new();
+        let serving = CancellationToken::new();
+        let reload = Reload { reloader: Arc::clone(&self.reloader), own: Arc::clone(&own) };
+        let on_request = reload.clone();
+        let state = http::State {
+            store: Arc::clone(&store),
+            own: Arc::clone(&own),
+            telemetry_path: self.settings.telemetry_path.clone(),
+            route_prefix: self.settings.route_prefix.clone(),
+            ready: readiness(Arc::clone(&store), configs.clone()),
+            reload: self.settings.enable_lifecycle.then(|| Arc::new(move || on_request.run()) as http::ReloadFn),
+        };
+        for address in self.addresses() {
+            info!(%address, version = env!("CARGO_PKG_VERSION"), servers = configs.borrow().targets.len(), "listening");
+        }
+        let supervisor = Supervisor::new(Arc::clone(&store), own, Arc::new(Shared::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(http::serve(self.listeners, http::router(state), serving.clone()));
+        tasks.spawn(supervisor.run(configs, polling.clone()));
+
+        let mut reloads = tokio::task::JoinSet::new();
+        let asked = loop {
+            tokio::select! {
+                request = self.signals.next() => match request {
+                    Request::Stop => break true,
+                    Request::Reload => {
+                        let reload = reload.clone();
+                        // What went wrong is in the log; a signal's sender waits for no answer.
+                        reloads.spawn_blocking(move || drop(reload.run()));
+                    }
+                },
+                Some(_) = reloads.join_next() => {}
+                // Neither ends by itself. Half a daemon would look alive and see nothing: whoever runs us starts a whole one.
+                Some(ended) = tasks.join_next() => {
+                    let cause = ended.map_or_else(|failure| failure.to_string(), |()| "it returned".to_owned());
+                    error!(cause, "polling or serving ended unexpectedly");
+                    break false;
+                }
+            }
+        };
+        info!("stopping");
+        store.silence();
+        polling.cancel();
+        serving.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(failure) = ended {
+                error!("a task ended badly: {failure}");
+            }
+        }
+        info!("stopped");
+        asked
+    }
+}
+
+/// Reads the configuration again, tells the log and the metrics.
+#[derive(Clone)]
+struct Reload {
+    reloader: Arc<Reloader>,
+    own: Arc<Own>,
+}
+
+impl Reload {
+    /// Blocks while the file is read.
+    fn run(&self) -> Result<(), String> {
+        let outcome = self.reloader.reload();
+        self.own.reloaded(outcome.is_ok(), SystemTime::now());
+        match outcome {
+            Ok(warnings) => {
+                for warning in warnings.iter() {
+                    warn!("{warning}");
+                }
+                info!("configuration reloaded");
+                Ok(())
+            }
+            Err(problems) => {
+                error!("configuration not reloaded, the old one goes on: {problems}");
+                Err(problems.to_string())
+            }
+        }
+    }
+}
+
+/// Ready once every server has been polled, or two intervals have passed.
+fn readiness(store: Arc<SnapshotStore>, configs: watch::Receiver<Arc<Config>>) -> http::Ready {
+    let started = Instant::now();
+    let longest = configs.borrow().targets.iter().map(|target| target.timing.interval.get()).max();
+    let patience = longest.unwrap_or(Duration::ZERO) * 2;
+    Arc::new(move || started.elapsed() >= patience || store.snapshot().targets.iter().all(|t| t.last.is_some()))
+}
+
+/// Descriptors that are not connections to servers: listeners, scrapes, the runtime's own.
+const SPARE_DESCRIPTORS: u64 = 600;
+
+/// Raises the soft limit for open files to the hard one, and says so when even that is too low for the configuration.
+fn raise_open_file_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!("could not raise the limit for open files: {error}");
+        }
+    }
+    // A child has three pipes; HTTP+SSE has two connections.
+    let per_target = |address: &Address| match address {
+        Address::Stdio(_) => 3,
+        Address::Http(_) => 2,
+    };
+    let needed: u64 = config.targets.iter().map(|target| per_target(&target.endpoint.address)).sum();
+    if let Some(allowed) = getrlimit(Resource::Nofile).current
+        && allowed < needed + SPARE_DESCRIPTORS
+    {
+        warn!(
+            allowed,
+            needed = needed + SPARE_DESCRIPTORS,
+            "too few open files are allowed for this configuration; raise `ulimit -n` or LimitNOFILE="
+        );
+    }
+}

@@ -1,0 +1,661 @@
+//! The command line: flags, commands, and what they print.
+//!
+//! Data goes to standard output, everything else to standard error. Nobody else in the crate writes to either, but for
+//! the log. Flags that may hold a URL have no `Debug`: there may be a password in it.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::app::{App, Settings};
+use crate::check;
+use crate::config::{Reloader, Sources};
+use crate::demo::Fleet;
+use crate::http::{ListenAddress, check_path};
+use crate::shutdown::Signals;
+use crate::target::Target;
+use crate::telemetry::{LogFormat, LogLevel};
+use crate::units::PromDuration;
+
+/// Version, commit and compiler.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MCP_EXPORTER_COMMIT"), ", ", env!("MCP_EXPORTER_RUSTC"), ")");
+
+/// Keeps an eye on MCP servers for Prometheus.
+///
+/// Polls each configured MCP server, reads its health and serves it as metrics. New here? `mcp-exporter demo` needs no
+/// configuration and no network.
+#[derive(Parser)]
+#[command(name = "mcp-exporter", version = VERSION, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    daemon: DaemonFlags,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a small fleet of MCP servers on this host and the daemon that polls them
+    Demo {
+        #[command(flatten)]
+        daemon: DaemonFlags,
+    },
+    /// Poll servers once and print how they are
+    ///
+    /// Exit status: 0 all healthy, 1 any degraded or unhealthy, 2 any could not be checked.
+    Check(CheckFlags),
+    /// Validate a configuration file
+    ///
+    /// Prints every problem with its place and a hint. Exit status: 0 valid, 1 not.
+    CheckConfig {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Ask the daemon on this host whether it is alive: for container health checks
+    ///
+    /// Exit status: 0 it is, 1 it is not.
+    Healthcheck {
+        #[command(flatten)]
+        daemon: DaemonFlags,
+    },
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Print the table of every metric
+    MetricsReference,
+    /// Print the table of every configuration key
+    #[command(hide = true)]
+    ConfigReference,
+    /// One of the demo's servers, on standard input and output
+    #[command(hide = true)]
+    DemoServer,
+}
+
+/// The daemon's flags.
+#[derive(Clone, Args)]
+struct DaemonFlags {
+    #[command(flatten)]
+    sources: SourceFlags,
+
+    /// Address to listen on, HOST:PORT or :PORT (repeatable) [default: :10627]
+    #[arg(
+        long = "web.listen-address",
+        env = "MCP_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = ":10627",
+        hide_default_value = true
+    )]
+    listen: Vec<ListenAddress>,
+
+    /// Path under which metrics are served
+    #[arg(
+        long = "web.telemetry-path",
+        env = "MCP_EXPORTER_WEB_TELEMETRY_PATH",
+        value_name = "PATH",
+        default_value = "/metrics",
+        value_parser = check_path
+    )]
+    telemetry_path: String,
+
+    /// Allow reloading the configuration by POST /-/reload
+    #[arg(
+        long = "web.enable-lifecycle",
+        env = "MCP_EXPORTER_WEB_ENABLE_LIFECYCLE",
+        value_parser = BoolishValueParser::new()
+    )]
+    enable_lifecycle: bool,
+
+    /// URL under which people and Prometheus reach this exporter, where it differs from the listen address
+    #[arg(
+        long = "web.external-url",
+        env = "MCP_EXPORTER_WEB_EXTERNAL_URL",
+        value_name = "URL",
+        value_parser = external_url
+    )]
+    external_url: Option<url::Url>,
+
+    /// Prefix of every path [default: the path of --web.external-url]
+    #[arg(
+        long = "web.route-prefix",
+        env = "MCP_EXPORTER_WEB_ROUTE_PREFIX",
+        value_name = "PATH",
+        value_parser = check_path
+    )]
+    route_prefix: Option<String>,
+
+    #[command(flatten)]
+    log: LogFlags,
+}
+
+/// Where the servers to poll come from.
+#[derive(Clone, Args)]
+struct SourceFlags {
+    /// Configuration file [default: config/mcp-exporter.yaml, then /etc/mcp-exporter/mcp-exporter.yaml]
+    #[arg(long = "config.file", env = "MCP_EXPORTER_CONFIG_FILE", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+
+    /// Poll this server too, without a file (repeatable; in the environment separated by commas)
+    #[arg(long = "target", env = "MCP_EXPORTER_TARGET", value_name = "[NAME=]URL")]
+    targets: Vec<String>,
+}
+
+/// The flags of `check`.
+#[derive(Clone, Args)]
+struct CheckFlags {
+    /// What to check: URLs, or names from the configuration [default: every configured server]
+    ///
+    /// A URL is asked as the configuration file's `defaults` say, where there is such a file.
+    #[arg(value_name = "URL or NAME")]
+    servers: Vec<String>,
+
+    #[command(flatten)]
+    sources: SourceFlags,
+
+    /// A table for people, or one JSON object a line
+    #[arg(long, env = "MCP_EXPORTER_OUTPUT", value_enum, value_name = "FORMAT", default_value = "text")]
+    output: OutputFlag,
+
+    /// Check again every so many seconds, until interrupted
+    #[arg(long, env = "MCP_EXPORTER_WATCH", value_name = "SECONDS", value_parser = watch_interval)]
+    watch: Option<PromDuration>,
+
+    /// With --watch: exit with status 1 once a server was not healthy so many times in a row
+    #[arg(
+        long,
+        env = "MCP_EXPORTER_FAILURES",
+        value_name = "N",
+        requires = "watch",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    failures: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OutputFlag {
+    Text,
+    Json,
+}
+
+/// Seconds, or a duration with its unit.
+fn watch_interval(text: &str) -> Result<PromDuration, String> {
+    let with_unit = if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+    match with_unit.parse::<PromDuration>() {
+        Ok(interval) if !interval.is_zero() => Ok(interval),
+        Ok(_) => Err("must be longer than nothing".to_owned()),
+        Err(error) => Err(format!("{error}; write it like `10` or `1m30s`")),
+    }
+}
+
+/// An address that browsers and Prometheus can open.
+fn external_url(text: &str) -> Result<url::Url, &'static str> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ => Err("not a URL such as `https://monitoring.example/mcp`"),
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+struct LogFlags {
+    /// How much is logged
+    #[arg(
+        long = "log.level",
+        env = "MCP_EXPORTER_LOG_LEVEL",
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    level: LogLevel,
+
+    /// How a log line is written
+    #[arg(
+        long = "log.format",
+        env = "MCP_EXPORTER_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "logfmt"
+    )]
+    format: LogFormat,
+}
+
+/// Runs the command line; the value is the process's exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match parse(arguments) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version go to standard output with status 0, a wrong flag to standard error with 2.
+            let printed = usage.print();
+            return if printed.is_ok() { exit_code(usage.exit_code()) } else { ExitCode::FAILURE };
+        }
+    };
+    let outcome = match cli.command {
+        None => daemon(&cli.daemon),
+        Some(Command::Demo { daemon: flags }) => demo(&flags),
+        Some(Command::Check(flags)) => check(&flags),
+        Some(Command::CheckConfig { file }) => check_config(&file),
+        Some(Command::Healthcheck { daemon: flags }) => healthcheck(&flags),
+        Some(Command::Schema) => print(&pretty(&crate::config::schema())),
+        Some(Command::MetricsReference) => print(&crate::metrics::reference()),
+        Some(Command::ConfigReference) => print(&crate::config::reference()),
+        Some(Command::DemoServer) => demo_server(),
+    };
+    outcome.unwrap_or_else(|complaint| complaint.tell())
+}
+
+/// The command line and the environment as flags.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+    if let Some(sources) = cli.sources()
+        && given.value_source("targets") == Some(ValueSource::EnvVariable)
+    {
+        sources.targets = sources.targets.iter().flat_map(|list| split(list)).collect();
+    }
+    Ok(cli)
+}
+
+/// The elements of a list in an environment variable. A flag that is repeated needs no commas; a URL may have some.
+fn split(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(str::trim).filter(|element| !element.is_empty()).map(str::to_owned)
+}
+
+/// The flags as clap knows them. A variable that is set to nothing is not set, as compose files and charts have it;
+/// and help repeats the value of none, since it may hold a password.
+fn command() -> clap::Command {
+    fn tame(command: clap::Command) -> clap::Command {
+        let empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let tame_one = |argument: clap::Arg| match argument.get_env() {
+            Some(name) if empty(name) => argument.env(Resettable::Reset),
+            _ => argument.hide_env_values(true),
+        };
+        command.mut_args(tame_one).mut_subcommands(tame)
+    }
+    tame(Cli::command())
+}
+
+impl Cli {
+    /// Where the servers come from, for the commands that have any.
+    fn sources(&mut self) -> Option<&mut SourceFlags> {
+        match &mut self.command {
+            None => Some(&mut self.daemon.sources),
+            Some(Command::Demo { daemon } | Command::Healthcheck { daemon }) => Some(&mut daemon.sources),
+            Some(Command::Check(flags)) => Some(&mut flags.sources),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Something went wrong: a sentence, its causes, and what to do about it. Printed whole, in one place.
+struct Complaint {
+    text: String,
+    hint: Option<String>,
+    status: u8,
+}
+
+impl Complaint {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None, status: 1 }
+    }
+
+    /// The error and what caused it, on one line.
+    fn of(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::new(text)
+    }
+
+    fn hint(self, hint: Option<impl Into<String>>) -> Self {
+        Self { hint: hint.map(Into::into), ..self }
+    }
+
+    fn tell(self) -> ExitCode {
+        let hint = self.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        // Nobody is left to be told when standard error is gone; the exit status still says it.
+        drop(writeln!(io::stderr().lock(), "mcp-exporter: {}{hint}", self.text));
+        ExitCode::from(self.status)
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+/// Data for standard output. A reader that went away (`| head`) is no mistake.
+fn print(text: &str) -> Result<ExitCode, Complaint> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Complaint::new(format!("could not write to standard output: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Time for what runs aside to end once the work is done.
+const LEFTOVERS_GRACE: Duration = Duration::from_millis(100);
+
+/// Runs this on a runtime of its own. A name that is still being looked up then is not waited for: where no name server
+/// answers, that would take many seconds.
+fn run_async<T>(work: impl Future<Output = T>) -> Result<T, Complaint> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Complaint::new(format!("could not start the runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LEFTOVERS_GRACE);
+    Ok(done)
+}
+
+/// The files looked for when none is named.
+const DEFAULT_FILES: [&str; 2] = ["config/mcp-exporter.yaml", "/etc/mcp-exporter/mcp-exporter.yaml"];
+
+impl SourceFlags {
+    /// The file that was named, else a default file that exists.
+    fn file(&self) -> Option<PathBuf> {
+        let default = || DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+        self.config_file.clone().or_else(default)
+    }
+
+    /// What to read: a file, or at least one `--target`.
+    fn sources(&self) -> Result<Sources, Complaint> {
+        let file = self.file();
+        if self.is_empty() {
+            let looked_for = DEFAULT_FILES.join(" or ");
+            return Err(Complaint::new(format!("nothing to poll: there is no {looked_for}, and no --target")).hint(
+                Some(
+                    "name a file with --config.file, or a server with --target http://localhost:8000/mcp; \
+                 `mcp-exporter demo` shows how it looks",
+                ),
+            ));
+        }
+        Ok(Sources { file, targets: self.targets.clone(), ..Sources::default() })
+    }
+
+    /// Whether there is neither a file nor a `--target`.
+    fn is_empty(&self) -> bool {
+        self.file().is_none() && self.targets.is_empty()
+    }
+
+    fn load(&self) -> Result<Reloader, Complaint> {
+        let sources = self.sources()?;
+        let (reloader, warnings) = Reloader::start(sources).map_err(|problems| Complaint::new(problems.to_string()))?;
+        for warning in warnings.iter() {
+            warn!("{warning}");
+        }
+        Ok(reloader)
+    }
+}
+
+impl DaemonFlags {
+    /// In front of every path: as given, else the external URL's own path; empty for none.
+    fn prefix(&self) -> Result<String, Complaint> {
+        let prefix = match (&self.route_prefix, &self.external_url) {
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(url)) => check_path(url.path()).map_err(|error| {
+                Complaint::new(format!("the path of --web.external-url cannot be served: {error}"))
+                    .hint(Some("choose another path with --web.route-prefix"))
+            })?,
+            (None, None) => String::new(),
+        };
+        Ok(prefix.trim_end_matches('/').to_owned())
+    }
+
+    fn settings(&self) -> Result<Settings, Complaint> {
+        Ok(Settings {
+            listen: self.listen.clone(),
+            telemetry_path: self.telemetry_path.clone(),
+            route_prefix: self.prefix()?,
+            enable_lifecycle: self.enable_lifecycle,
+        })
+    }
+}
+
+/// Loads, takes the ports, then runs until a signal.
+fn daemon(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
+    crate::telemetry::start(flags.log.level, flags.log.format);
+    let settings = flags.settings()?;
+    let reloader = flags.sources.load()?;
+    run_async(async {
+        let asked_to_stop = prepare(settings, reloader).await?.run().await;
+        Ok(if asked_to_stop { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })?
+}
+
+async fn prepare(settings: Settings, reloader: Reloader) -> Result<App, Complaint> {
+    App::prepare(settings, reloader).await.map_err(|error| Complaint::of(&error).hint(error.hint()))
+}
+
+/// The daemon over a fleet of its own, and over the servers that were named.
+fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
+    crate::telemetry::start(flags.log.level, flags.log.format);
+    let settings = flags.settings()?;
+    let named = match &flags.sources {
+        SourceFlags { config_file: None, targets } if targets.is_empty() => Vec::new(),
+        SourceFlags { config_file, targets } => {
+            load(&Sources { file: config_file.clone(), targets: targets.clone(), ..Sources::default() })?
+        }
+    };
+    let program = std::env::current_exe()
+        .map_err(|error| Complaint::new(format!("could not find out where this program is: {error}")))?;
+    run_async(async {
+        let fleet = Fleet::start(&program)
+            .await
+            .map_err(|error| Complaint::new(format!("could not start the demo's servers: {error}")))?;
+        let mut targets = fleet.targets();
+        for target in named {
+            if targets.iter().any(|other| other.name == target.name) {
+                warn!("the demo has a server `{}` already; use another `NAME=`", target.name);
+            } else {
+                targets.push(target);
+            }
+        }
+        let path = format!("{}{}", settings.route_prefix, settings.telemetry_path);
+        let app = prepare(settings, Reloader::fixed(targets)).await?;
+        let address = app.addresses().first().copied().ok_or_else(|| Complaint::new("no address to listen on"))?;
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
+            _ => address.to_string(),
+        };
+        print(&fleet.welcome(&format!("http://{host}{path}")))?;
+        let asked_to_stop = app.run().await;
+        fleet.stop().await;
+        Ok(if asked_to_stop { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })?
+}
+
+fn demo_server() -> Result<ExitCode, Complaint> {
+    run_async(crate::demo::serve_stdio())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks once, or watches until interrupted.
+fn check(flags: &CheckFlags) -> Result<ExitCode, Complaint> {
+    // A mistake in what to check is status 2 too: nothing could be checked.
+    let targets = flags.targets().map_err(|complaint| Complaint { status: 2, ..complaint })?;
+    let options = check::Options {
+        output: match flags.output {
+            OutputFlag::Text => check::Output::Text,
+            OutputFlag::Json => check::Output::Json,
+        },
+        watch: flags.watch,
+        failures: flags.failures,
+    };
+    let colors = anstream::AutoStream::choice(&io::stdout());
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut screen = check::Screen {
+        out: &mut out,
+        err: &mut err,
+        color: colors != anstream::ColorChoice::Never,
+        size: terminal_size,
+        progress: io::stderr().is_terminal(),
+    };
+    let verdict = run_async(async {
+        let mut signals = Signals::catch()?;
+        let stop = CancellationToken::new();
+        let interrupted = async {
+            signals.next().await;
+            stop.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            verdict = check::run(&targets, &options, &mut screen, &stop) => verdict,
+            () = interrupted => unreachable!("it waits for the checks to end"),
+        }
+    })?;
+    match verdict {
+        Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
+        Err(error) => Err(Complaint { status: 2, ..Complaint::new(format!("could not print the result: {error}")) }),
+    }
+}
+
+/// Columns and lines of standard output, where it is a terminal.
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+impl CheckFlags {
+    /// In the order in which they were named: URLs with the settings of `defaults`, and configured servers.
+    fn targets(&self) -> Result<Vec<Target>, Complaint> {
+        if self.servers.is_empty() {
+            return load(&self.sources.sources()?);
+        }
+        let is_url = |server: &&String| server.contains("://");
+        let mut urls = self.at_urls(self.servers.iter().filter(is_url).cloned().collect())?.into_iter();
+        // A name needs a configuration; URLs alone need none.
+        let configured = match self.servers.iter().all(|server| is_url(&server)) || self.sources.is_empty() {
+            true => Vec::new(),
+            false => load(&self.sources.sources()?)?,
+        };
+        let choose = |server: &String| match is_url(&server) {
+            true => Ok(urls.next().expect("a target for each URL")),
+            false => {
+                let known = configured.iter().find(|target| target.name.as_str() == server);
+                known.cloned().ok_or_else(|| unknown_server(server, &configured))
+            }
+        };
+        self.servers.iter().map(choose).collect()
+    }
+
+    /// One target for each URL. A file that was not asked for by name must not keep anybody from checking a URL: it
+    /// may belong to a daemon of another user.
+    fn at_urls(&self, targets: Vec<String>) -> Result<Vec<Target>, Complaint> {
+        let without_file = Sources { targets, ..Sources::default() };
+        // What is wrong with a URL is wrong without a file, too.
+        let chosen = load(&without_file)?;
+        let Some(file) = self.sources.file().filter(|_| !chosen.is_empty()) else { return Ok(chosen) };
+        match load(&Sources { file: Some(file), defaults_only: true, ..without_file }) {
+            Err(problems) if self.sources.config_file.is_none() => {
+                let text = format!("{}\nthe URLs are checked without its `defaults`", problems.text);
+                Complaint::new(text).tell();
+                Ok(chosen)
+            }
+            loaded => loaded,
+        }
+    }
+}
+
+fn load(sources: &Sources) -> Result<Vec<Target>, Complaint> {
+    match sources.load() {
+        Ok(loaded) => Ok(loaded.config.targets),
+        Err(problems) => Err(Complaint::new(problems.to_string())),
+    }
+}
+
+fn unknown_server(name: &str, targets: &[Target]) -> Complaint {
+    let known: Vec<&str> = targets.iter().take(10).map(|target| target.name.as_str()).collect();
+    let more = if targets.len() > known.len() { ", ..." } else { "" };
+    let configured = match &known[..] {
+        [] => "none is configured".to_owned(),
+        known => format!("configured are: {}{more}", known.join(", ")),
+    };
+    Complaint::new(format!("no server is called `{name}`"))
+        .hint(Some(format!("{configured}; a URL begins with http://, https:// or unix://")))
+}
+
+fn check_config(file: &std::path::Path) -> Result<ExitCode, Complaint> {
+    match crate::config::load(file) {
+        Ok(loaded) => {
+            let warnings: String = loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+            let count = loaded.config.targets.len();
+            let servers = if count == 1 { "1 server".to_owned() } else { format!("{count} servers") };
+            print(&format!("{warnings}{}: valid, {servers}\n", file.display()))
+        }
+        Err(problems) => {
+            print(&format!("{problems}\n"))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn healthcheck(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
+    let Some(address) = flags.listen.first() else { return Err(Complaint::new("no address to ask")) };
+    match run_async(crate::healthcheck::healthcheck(address, &flags.prefix()?))? {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Complaint::of(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[track_caller]
+    fn prefix_of(arguments: &[&str]) -> Result<String, String> {
+        let cli = parse(["mcp-exporter"].iter().chain(arguments).map(OsString::from)).map_err(|e| e.to_string())?;
+        cli.daemon.prefix().map_err(|complaint| complaint.text)
+    }
+
+    #[test]
+    fn the_prefix_is_the_path_of_the_external_url() {
+        let external = |url: &str| prefix_of(&["--web.external-url", url]);
+        assert_eq!(external("https://h.example"), Ok(String::new()));
+        assert_eq!(external("https://h.example/mon/mcp/"), Ok("/mon/mcp".to_owned()));
+        // What the router would take for a pattern, for its own, or for no path at all.
+        for url in ["http://h/:x/", "http://h/*x", "http://h//x", "http://h/-/x", "mailto:x", "data:,x", "h:9/x"] {
+            assert!(external(url).is_err(), "{url}");
+        }
+        assert_eq!(prefix_of(&["--web.external-url", "http://h/:x", "--web.route-prefix", "/"]), Ok(String::new()));
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        fn check(command: &clap::Command, seen: &mut usize) {
+            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+                let Some(long) = argument.get_long().filter(|long| *long != "version") else { continue };
+                let expected = format!("MCP_EXPORTER_{}", long.to_uppercase().replace(['.', '-'], "_"));
+                let given = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(given, Some(expected), "--{long} of `{}`", command.get_name());
+                assert!(argument.is_hide_env_values_set(), "--{long} may hold a password");
+                *seen += 1;
+            }
+            command.get_subcommands().for_each(|subcommand| check(subcommand, seen));
+        }
+        let mut seen = 0;
+        check(&command(), &mut seen);
+        assert!(seen > 20, "{seen} flags");
+    }
+}
