@@ -1,0 +1,250 @@
+"""One server: how it is, since when, and what it is short of.
+
+Panels for the catalog, the certificate and the child process belong here, too: each a `row()` with its panels at the
+end of `build()`, as soon as their metrics exist.
+"""
+
+from grafana import *
+
+
+def best(metric, extra=""):
+    """The value as the server tells it, to however many exporters."""
+    return f"max without (instance) ({metric}{{{SERVER}{extra}}})"
+
+
+def percentile(share):
+    return (f"histogram_quantile({share}, sum by (le) "
+            f"(rate(mcp_response_duration_seconds_bucket{{{SERVER}}}[$__rate_interval])))")
+
+
+def per_minute(metric, by):
+    return f"sum by ({by}) (rate({metric}{{{SERVER}}}[$__rate_interval])) * 60"
+
+
+NOW = [
+    stat(
+        "Status",
+        "What the last poll found: healthy, degraded, or unhealthy, which includes not reachable.",
+        [query(best("mcp_health_status"), "status {{pod}}", instant=True)],
+        unit="none",
+        steps=STATUS_STEPS,
+        mappings=STATUS,
+        height=5,
+        no_value="no data",
+    ),
+    stat(
+        "Database",
+        "The database behind the server, as the server says.",
+        [query(best("mcp_database_status"), "database {{pod}}", instant=True)],
+        unit="none",
+        steps=STATUS_STEPS,
+        mappings=DATABASE,
+        height=5,
+        no_value="not reported",
+    ),
+    gauge(
+        "Pool",
+        "Share of the connection pool in use. Warning above 80 % for 2 minutes, critical above 95 % for 30 seconds.",
+        [query(best("mcp_pool_utilization"), "pool {{pod}}", instant=True)],
+        steps=POOL_STEPS,
+    ),
+    gauge(
+        "Memory",
+        "Share of its memory in use, as the server says. Warning above 80 % for 5 minutes.",
+        [query(best("mcp_memory_utilization"), "memory {{pod}}", instant=True)],
+        steps=SHARE_STEPS,
+    ),
+    gauge(
+        "Disk",
+        "Share of its disk in use, as the server says.",
+        [query(best("mcp_disk_utilization"), "disk {{pod}}", instant=True)],
+        steps=SHARE_STEPS,
+    ),
+    stat(
+        "Uptime",
+        "Time since the server started, as it says. Blue in the first hour.",
+        [query(best("mcp_uptime_seconds"), "up for {{pod}}", instant=True)],
+        unit="s",
+        decimals=1,
+        steps=thresholds(BLUE, (3600, GREY)),
+        color_mode="value",
+        height=5,
+        no_value="not reported",
+    ),
+    timeline(
+        "Status history",
+        "Status over the time shown. Reported: the one that counts. By thresholds: what utilization, latency and checks "
+        "add up to. A gap: nobody asked.",
+        [
+            query(best("mcp_health_status"), "reported {{pod}}"),
+            query(best("mcp_health_computed_status"), "by thresholds {{pod}}"),
+            query(best("mcp_database_status"), "database {{pod}}"),
+        ],
+        mappings=STATUS,
+        overrides=[override("/^database/", ("mappings", DATABASE), by="byRegexp")],
+        width=18,
+        height=6,
+    ),
+    stat(
+        "Status comes from",
+        "How the health is asked for, the form of the answer, and the transport. With `protocol` an answering server "
+        "counts as healthy: nobody looked at its database.",
+        [
+            query(f"group by (source, dialect) (mcp_health_info{{{SERVER}}})", "{{source}}: {{dialect}}",
+                  instant=True),
+            query(f"group by (version, transport) (mcp_server_info{{{SERVER}}})", "{{version}} over {{transport}}",
+                  instant=True),
+        ],
+        unit="none",
+        steps=PLAIN,
+        color_mode="none",
+        text_mode="name",
+        width=6,
+        height=6,
+        no_value="no answer",
+    ),
+]
+
+RESPONSE = [
+    row("Response time"),
+    graph(
+        "Response time",
+        "From the health question to its answer, without connecting and retries. 95 % of the answers should take less "
+        "than 50 ms; critical above 500 ms for a minute.",
+        [
+            query(best("mcp_response_time_seconds"), "last answer {{pod}}"),
+            query(percentile(0.5), "50 % faster than"),
+            query(percentile(0.95), "95 % faster than"),
+            query(percentile(0.99), "99 % faster than"),
+        ],
+        unit="s",
+        steps=thresholds(GREEN, (0.05, YELLOW), (0.5, RED)),
+        limits=True,
+        overrides=[
+            override("/^last answer/", ("custom.lineWidth", 0), ("custom.fillOpacity", 0),
+                     ("custom.showPoints", "always"), ("custom.pointSize", 3),
+                     ("color", {"mode": "fixed", "fixedColor": GREY}), by="byRegexp"),
+        ],
+        no_value="no answer",
+    ),
+    graph(
+        "Phases of the last poll",
+        "Where the time goes. On a kept connection only the request itself; after a reconnect also name, connection, "
+        "TLS and handshake.",
+        [query(best("mcp_phase_duration_seconds"), "{{phase}} {{pod}}")],
+        unit="s",
+        bars=True,
+        stacked=True,
+        no_value="no answer",
+    ),
+]
+
+DATABASE_AND_POOL = [
+    row("Database and pool"),
+    graph(
+        "Database latency",
+        "Time of a database query, as the server says. Warning above 100 ms for 2 minutes.",
+        [query(best("mcp_database_latency_seconds"), "latency {{pod}}")],
+        unit="s",
+        steps=thresholds(GREEN, (0.1, YELLOW)),
+        limits=True,
+    ),
+    graph(
+        "Pool connections",
+        "Open connections in use and idle; the line is what the pool may open, dots are requests that wait for one.",
+        [
+            query(best("mcp_pool_connections", ', state="active"'), "active {{pod}}"),
+            query(best("mcp_pool_connections", ', state="idle"'), "idle {{pod}}"),
+            query(f"{best('mcp_pool_max_size')} or {best('mcp_pool_size')}", "limit {{pod}}"),
+            query(best("mcp_pool_waiting_requests"), "waiting {{pod}}"),
+        ],
+        unit="short",
+        decimals=0,
+        stacked=True,
+        overrides=[
+            override("/^active/", ("color", {"mode": "fixed", "fixedColor": "blue"}), by="byRegexp"),
+            override("/^idle/", ("color", {"mode": "fixed", "fixedColor": "light-blue"}), ("custom.fillOpacity", 8),
+                     by="byRegexp"),
+            override("/^limit/", ("color", {"mode": "fixed", "fixedColor": GREY}), ("custom.fillOpacity", 0),
+                     ("custom.stacking", {"mode": "none", "group": "A"}),
+                     ("custom.lineStyle", {"fill": "dash", "dash": [8, 6]}), by="byRegexp"),
+            override("/^waiting/", ("color", {"mode": "fixed", "fixedColor": "orange"}), ("custom.fillOpacity", 0),
+                     ("custom.stacking", {"mode": "none", "group": "A"}), ("custom.showPoints", "always"),
+                     ("custom.lineWidth", 0), by="byRegexp"),
+        ],
+    ),
+]
+
+CHECKS_AND_FAILURES = [
+    row("Checks and failures"),
+    timeline(
+        "Checks",
+        "The named checks of the health document.",
+        [query(best("mcp_check_status"), "{{check}} {{pod}}")],
+        mappings=CHECK,
+        width=12,
+        no_value="not reported",
+    ),
+    graph(
+        "Failures by reason",
+        "Failed polls a minute by the reason of their last attempt, and further attempts inside polls, which show "
+        "before polls fail. Empty when no poll has ever failed.",
+        [
+            query(per_minute("mcp_poll_failures_total", "reason"), "{{reason}}"),
+            query(f"sum(rate(mcp_poll_retries_total{{{SERVER}}}[$__rate_interval])) * 60", "further attempts"),
+        ],
+        unit="cpm",
+        bars=True,
+        stacked=True,
+        overrides=[
+            override("further attempts", ("color", {"mode": "fixed", "fixedColor": GREY}),
+                     ("custom.drawStyle", "line"), ("custom.lineWidth", 1), ("custom.fillOpacity", 0),
+                     ("custom.stacking", {"mode": "none", "group": "A"})),
+        ],
+        no_value="✔ no failures",
+    ),
+]
+
+RESOURCES = [
+    row("Memory and disk"),
+    graph(
+        "Memory in use",
+        "Memory in use and its limit, as the server says.",
+        [
+            query(best("mcp_memory_usage_bytes"), "in use {{pod}}"),
+            query(best("mcp_memory_limit_bytes"), "limit {{pod}}"),
+        ],
+        unit="bytes",
+        overrides=[
+            override("/^limit/", ("color", {"mode": "fixed", "fixedColor": GREY}), ("custom.fillOpacity", 0),
+                     ("custom.lineStyle", {"fill": "dash", "dash": [8, 6]}), by="byRegexp"),
+        ],
+    ),
+    graph(
+        "Disk free",
+        "Disk space left, as the server says.",
+        [query(best("mcp_disk_free_bytes"), "free {{pod}}")],
+        unit="bytes",
+    ),
+]
+
+
+def build():
+    return dashboard(
+        "mcp-server",
+        "MCP server",
+        "One MCP server: how it is, since when, and what it is short of. Status: ✔ healthy, ▲ degraded, ✖ unhealthy or "
+        "not reachable.",
+        variables=variables("mcp_up", server_multi=False),
+        annotations=[
+            alerts_annotation('server="$server"'),
+            annotation("Restarts", f"{best('mcp_uptime_seconds')} < 120", BLUE, "{{server}} restarted", "{{pod}}",
+                       "server"),
+        ],
+        links=[
+            nav("Fleet", "mcp-fleet", "All servers"),
+            nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
+        ],
+        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES,
+        time_from="now-3h",
+    )
