@@ -539,3 +539,147 @@ fn the_configuration_reserves_every_label_of_ours() {
         assert!(ours || RESERVED_LABELS.contains(&label), "{label}");
     }
 }
+
+/// Every sample of a server `demo` after its first poll: those of every poll, and `own`, those of its document.
+fn samples_after(status: &str, result: &str, invalid: u32, cut: u32, own: &[&str]) -> BTreeSet<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut add = |name: &str, labels: &str, value: &str| {
+        lines.push(format!("{name}{{server=\"demo\",team=\"search\"{labels}}} {value}"));
+    };
+    let answered = result != "failed";
+    add("mcp_up", "", if answered { "1" } else { "0" });
+    add("mcp_health_status", "", status);
+    for name in ["healthy", "degraded", "unhealthy", "failed"] {
+        add("mcp_polls_total", &format!(",result=\"{name}\""), if name == result { "1" } else { "0" });
+    }
+    for name in ["mcp_poll_retries_total", "mcp_sessions_opened_total", "mcp_sessions_closed_total"] {
+        add(name, "", "0");
+    }
+    add("mcp_health_document_invalid_fields_total", "", &invalid.to_string());
+    add("mcp_health_document_cut_total", "", &cut.to_string());
+    add("mcp_consecutive_failures", "", if answered { "0" } else { "1" });
+    add("mcp_last_poll_timestamp_seconds", "", "1800000001.5");
+    add("mcp_phase_duration_seconds", ",phase=\"request\"", "0.0125");
+    if answered {
+        add("mcp_last_success_timestamp_seconds", "", "1800000001.5");
+        add("mcp_response_time_seconds", "", "0.0125");
+        let handshake =
+            ",name=\"demo\",version=\"4.1.0\",protocol_version=\"2026-07-28\",transport=\"streamable-http\"";
+        add("mcp_server_info", handshake, "1");
+    } else {
+        add("mcp_poll_failures_total", ",reason=\"invalid_document\"", "1");
+        add("mcp_poll_failure_reason", ",reason=\"invalid_document\"", "1");
+    }
+    add("mcp_response_duration_seconds_sum", "", if answered { "0.0125" } else { "0.0" });
+    add("mcp_response_duration_seconds_count", "", if answered { "1" } else { "0" });
+    for line in own {
+        let (name, rest) = line.split_once(' ').expect("a name and the rest");
+        let (labels, value) = rest.rsplit_once(' ').unwrap_or(("", rest));
+        add(name, labels, value);
+    }
+    for bound in ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "+Inf"] {
+        let counted = answered && !["0.005", "0.01"].contains(&bound);
+        let labels = format!("le=\"{bound}\",server=\"demo\",team=\"search\"");
+        lines.push(format!("mcp_response_duration_seconds_bucket{{{labels}}} {}", u8::from(counted)));
+    }
+    lines.into_iter().collect()
+}
+
+#[track_caller]
+fn check_samples(name: &str, snapshot: &Snapshot, expected: &BTreeSet<String>) {
+    for (format, _) in FORMATS {
+        let text = render(snapshot, None, format);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: BTreeSet<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        assert_eq!(samples.len(), lines.len(), "{name}: a sample twice");
+        let missing: Vec<_> = expected.difference(&samples).collect();
+        let unexpected: Vec<_> = samples.difference(expected).collect();
+        assert!(
+            missing.is_empty() && unexpected.is_empty(),
+            "{name}: missing {missing:#?}, unexpected {unexpected:#?}"
+        );
+    }
+}
+
+fn read_bad(file: &str) -> Result<HealthDocument, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/health").join(file);
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    health::read(&text, &Reading::default(), &Redactor::default()).map_err(|error| error.to_string())
+}
+
+/// The bad documents of SPEC 4.4 that still have a status: every sample of them, worked out by hand.
+#[test]
+fn bad_documents_give_no_wrong_sample() {
+    let info = |dialect: &str, version: &str| {
+        format!(
+            "mcp_health_info ,dialect=\"{dialect}\",source=\"resource\",reported_version=\"{version}\",\
+             reported_environment=\"\",reported_region=\"\" 1"
+        )
+    };
+    let (guide, asyncpg, bare) = (info("guide", ""), info("asyncpg", ""), info("bare", ""));
+    let check = |file: &str, (status, result): (&str, &str), invalid: u32, cut: u32, own: &[&str]| {
+        let document = read_bad(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let expected = samples_after(status, result, invalid, cut, own);
+        check_samples(file, &first_poll(document, Source::Resource), &expected);
+    };
+    let healthy = |file: &str, invalid: u32, own: &[&str]| check(file, ("1", "healthy"), invalid, 0, own);
+
+    let idle = "mcp_pool_connections ,state=\"idle\" 4";
+    healthy("bad_duplicate_keys.json", 2, &[&guide, idle]);
+    let sizes = ["mcp_pool_size 2", "mcp_pool_min_size 2", "mcp_pool_max_size 30"];
+    healthy("bad_free_above_size.json", 1, &[&asyncpg, sizes[0], sizes[1], sizes[2]]);
+    let none_idle = "mcp_pool_connections ,state=\"idle\" 0";
+    healthy("bad_negative_counts.json", 3, &[&asyncpg, none_idle, "mcp_pool_max_size 30"]);
+    healthy("bad_not_finite.json", 4, &[&guide, "mcp_pool_size 4"]);
+    healthy("bad_text_numbers.json", 6, &[&guide, "mcp_health_computed_status 1", "mcp_pool_utilization 0.5"]);
+    let active = "mcp_pool_connections ,state=\"active\" 9";
+    healthy("bad_utilization.json", 3, &[&guide, active, "mcp_pool_size 10", "mcp_memory_limit_bytes 1073741824"]);
+    healthy("bad_nesting.json", 1, &[&bare, "mcp_uptime_seconds 7"]);
+    healthy("bad_words.json", 4, &[&guide]);
+    let cleaned = info("guide", "1.0 \\\"} 1");
+    let of_names = [cleaned.as_str(), "mcp_health_computed_status 0", "mcp_check_status ,check=\"ab\" 1"];
+    check("bad_control_characters.json", ("0", "unhealthy"), 1, 1, &of_names);
+    let checks: Vec<String> = (0..64).map(|n| format!("mcp_check_status ,check=\"check-{n:03}\" 1")).collect();
+    let mut of_many: Vec<&str> = checks.iter().map(String::as_str).collect();
+    of_many.extend([guide.as_str(), "mcp_health_computed_status 0"]);
+    check("bad_many_checks.json", ("1", "healthy"), 0, 36, &of_many);
+}
+
+/// Those that have none fail the poll, and nothing of them is shown.
+#[test]
+fn documents_without_a_status_give_a_failed_poll() {
+    let expected = samples_after("0", "failed", 0, 0, &[]);
+    for file in [
+        "bad_status_word.json",
+        "bad_status_twice.json",
+        "bad_status_shape.json",
+        "bad_no_status.json",
+        "bad_list.json",
+        "bad_unknown_shape.json",
+        "bad_utf8.txt",
+        "bad_python_dict.txt",
+        "bad_markdown.txt",
+        "bad_html.txt",
+        "bad_cut.json",
+        "bad_json.json",
+        "bad_empty.txt",
+    ] {
+        let refused = read_bad(file).expect_err("no usable status");
+        let counters = Counters { polls: [0, 0, 0, 1], ..Counters::default() };
+        let last = LastPoll {
+            result: Err(ProbeError::new(Failure::InvalidDocument, refused)),
+            finished_at: Some(finished_at()),
+            last_success_at: None,
+            consecutive_failures: 1,
+            phases: phases(&[(Phase::Request, 12_500)]),
+            status_since: finished_at(),
+        };
+        let state = TargetState {
+            name: TargetName::new("demo"),
+            labels: labels(&[("team", "search")]),
+            counters: with_failures(counters, &[(Failure::InvalidDocument, 1)]),
+            last: Some(last),
+        };
+        check_samples(file, &Snapshot { targets: vec![Arc::new(state)] }, &expected);
+    }
+}
