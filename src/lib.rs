@@ -8,6 +8,7 @@ pub mod demo;
 pub mod health;
 mod healthcheck;
 pub mod http;
+pub mod maintenance;
 pub mod metrics;
 pub mod poll;
 pub mod probe;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::health::Status;
+use crate::maintenance::Maintenance;
 use crate::probe::{Answer, Failure, Phases, ProbeError, Sessions};
 use crate::target::{Labels, Target, TargetName, Timing};
 
@@ -28,6 +29,8 @@ pub struct TargetState {
     pub name: TargetName,
     /// Its configured labels.
     pub labels: Labels,
+    /// When it is worked on.
+    pub maintenance: Maintenance,
     /// What has been counted since the daemon started.
     pub counters: Counters,
     /// The last finished poll; `None` before the first.
@@ -226,6 +229,7 @@ impl Slot {
             state: ArcSwap::from_pointee(TargetState {
                 name: target.name.clone(),
                 labels: target.labels.clone(),
+                maintenance: target.maintenance.clone(),
                 counters: Counters::default(),
                 last: None,
             }),
@@ -234,7 +238,11 @@ impl Slot {
     }
 
     fn relabel(&self, target: &Target) {
-        self.state.rcu(|state| TargetState { labels: target.labels.clone(), ..TargetState::clone(state) });
+        self.state.rcu(|state| TargetState {
+            labels: target.labels.clone(),
+            maintenance: target.maintenance.clone(),
+            ..TargetState::clone(state)
+        });
         let (now, patience) = (Instant::now(), patience(&target.timing));
         self.due.rcu(|due| match patience < due.patience {
             // Nobody could keep to it before now: what was silent for an hour because it was to be is not silent for long.
@@ -321,7 +329,13 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
     {
         last.status_since = previous.status_since;
     }
-    TargetState { name: state.name.clone(), labels: state.labels.clone(), counters, last: Some(last) }
+    TargetState {
+        name: state.name.clone(),
+        labels: state.labels.clone(),
+        maintenance: state.maintenance.clone(),
+        counters,
+        last: Some(last),
+    }
 }
 
 #[cfg(test)]
@@ -346,6 +360,7 @@ mod tests {
             timing: Timing { interval, ..Timing::default() },
             health: Arc::default(),
             poll: true,
+            maintenance: Maintenance::default(),
         }
     }
 

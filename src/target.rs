@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::health::HealthSettings;
+use crate::maintenance::Maintenance;
 use crate::secret::{Redactor, Secret, SecretSource};
 use crate::units::PromDuration;
 
@@ -30,13 +31,17 @@ pub struct Target {
     pub health: Arc<HealthSettings>,
     /// Whether the daemon polls it by itself.
     pub poll: bool,
+    /// When it is worked on; it is polled all the same.
+    pub maintenance: Maintenance,
 }
 
 impl fmt::Debug for Target {
     /// Without what the endpoint knows to be secret, wherever in the target it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, labels, endpoint, timing, health, poll } = self;
-        let text = format!("Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, poll: {poll} }}");
+        let Self { name, labels, endpoint, timing, health, poll, maintenance } = self;
+        let text = format!(
+            "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, poll: {poll}, {maintenance:?} }}"
+        );
         f.write_str(&endpoint.redactor.0.redact(&text))
     }
 }

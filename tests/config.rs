@@ -77,6 +77,41 @@ fn every_bad_file_is_told_of_word_for_word() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// Until when each of three servers is in maintenance at 2099-12-01T03:00Z, a Tuesday, under these rules.
+#[track_caller]
+fn check_maintenance(rules: &str, expected: [&str; 3]) {
+    let text = format!(
+        "servers:\n\
+         - {{name: billing-1, url: http://localhost:1/mcp, labels: {{team: shop}}}}\n\
+         - {{name: billing-2, url: http://localhost:2/mcp, labels: {{team: bank, tier: \"1\"}}}}\n\
+         - {{name: search, url: http://localhost:3/mcp, labels: {{team: shop}},\n    \
+              maintenance: [{{start: \"2099-12-01T02:00:00Z\", end: \"2099-12-01T03:30:00Z\"}}]}}\n\
+         maintenance:\n{rules}"
+    );
+    let at: jiff::Timestamp = "2099-12-01T03:00:00Z".parse().expect("a time");
+    let until = |target: &Target| target.maintenance.at(at.into()).map(|open| open.until.strftime("%H:%M").to_string());
+    let found: Vec<String> = good(&text).targets.iter().map(|target| until(target).unwrap_or_default()).collect();
+    assert_eq!(found, expected, "{rules}");
+}
+
+#[test]
+fn maintenance_is_of_whom_its_rule_means() {
+    check_maintenance("- {servers: [nobody], from: \"02:00\", to: \"04:00\"}", ["", "", "03:30"]);
+    check_maintenance("- {servers: [\"billing-*\"], from: \"02:00\", to: \"04:00\"}", ["04:00", "04:00", "03:30"]);
+    check_maintenance("- {servers: [\"*-1\", search], from: \"02:00\", to: \"04:00\"}", ["04:00", "", "04:00"]);
+    check_maintenance("- {labels: {team: shop}, from: \"02:00\", to: \"04:00\"}", ["04:00", "", "04:00"]);
+    check_maintenance("- {labels: {team: \"*\", tier: \"?\"}, from: \"02:00\", to: \"04:00\"}", ["", "04:00", "03:30"]);
+    check_maintenance(
+        "- {servers: [\"b*\"], labels: {team: shop}, from: \"02:00\", to: \"04:00\"}",
+        ["04:00", "", "03:30"],
+    );
+    check_maintenance("- {servers: [\"*\"], days: [mon, wed], from: \"02:00\", to: \"04:00\"}", ["", "", "03:30"]);
+    check_maintenance(
+        "- {servers: [\"*\"], days: [tue], from: \"04:00\", to: \"05:00\", time_zone: Europe/Berlin}",
+        ["04:00", "04:00", "04:00"],
+    );
+}
+
 #[test]
 fn the_examples_are_valid() {
     let files = folder("config");
@@ -88,7 +123,7 @@ fn the_examples_are_valid() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let target = &loaded.config.targets[0];
         match (file.file_stem().and_then(|stem| stem.to_str()).expect("a name"), &target.endpoint.address) {
-            ("example", _) => assert_eq!(loaded.config.targets.len(), 9),
+            ("example", _) => assert_eq!(loaded.config.targets.len(), 10),
             ("minimal-streamable-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Auto),
             ("minimal-sse", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Sse),
             ("minimal-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Document),

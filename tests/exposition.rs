@@ -13,6 +13,7 @@ use mcp_exporter::config::RESERVED_LABELS;
 use mcp_exporter::health::{
     self, Check, Database, Dialect, Disk, HealthDocument, MapField, Memory, Pool, Reading, Status,
 };
+use mcp_exporter::maintenance::{Maintenance, When, Window};
 use mcp_exporter::metrics::names::{self, Kind};
 use mcp_exporter::metrics::{Build, Format, Own, render};
 use mcp_exporter::probe::{Answer, Failure, Phase, Phases, ProbeError, ServerInfo, Source, Transport};
@@ -49,7 +50,8 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         phases,
         status_since: finished_at(),
     };
-    Arc::new(TargetState { name: TargetName::new(name), labels, counters, last: Some(last) })
+    let (name, maintenance) = (TargetName::new(name), Maintenance::default());
+    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last) })
 }
 
 fn server_info(name: &str) -> Option<Arc<ServerInfo>> {
@@ -161,12 +163,15 @@ fn down() -> Arc<TargetState> {
         phases: phases(&[(Phase::Dns, 250), (Phase::Connect, 3_000_000)]),
         status_since: finished_at(),
     };
-    Arc::new(TargetState { name: TargetName::new("down"), labels: Labels::default(), counters, last: Some(last) })
+    let (name, labels, maintenance) = (TargetName::new("down"), Labels::default(), Maintenance::default());
+    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last) })
 }
 
 fn unpolled() -> Arc<TargetState> {
     let (name, counters) = (TargetName::new("new"), Counters::default());
-    Arc::new(TargetState { name, labels: labels(&[("team", "x"), ("zone", "a")]), counters, last: None })
+    let when = When::Once { start: jiff::Timestamp::MIN, end: jiff::Timestamp::MAX };
+    let maintenance = Maintenance::new(vec![Window { when, reason: None }]);
+    Arc::new(TargetState { name, labels: labels(&[("team", "x"), ("zone", "a")]), maintenance, counters, last: None })
 }
 
 fn own() -> Own {
@@ -464,7 +469,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 52] = [
+const SPECIFIED: [(&str, &str, &[&str]); 53] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -500,6 +505,7 @@ const SPECIFIED: [(&str, &str, &[&str]); 52] = [
     ("mcp_consecutive_failures", "gauge", &[]),
     ("mcp_last_poll_timestamp_seconds", "gauge", &[]),
     ("mcp_last_success_timestamp_seconds", "gauge", &[]),
+    ("mcp_maintenance", "gauge", &[]),
     ("mcp_sessions_opened_total", "counter", &[]),
     ("mcp_sessions_closed_total", "counter", &[]),
     ("mcp_health_document_invalid_fields_total", "counter", &[]),
@@ -677,6 +683,7 @@ fn documents_without_a_status_give_a_failed_poll() {
         let state = TargetState {
             name: TargetName::new("demo"),
             labels: labels(&[("team", "search")]),
+            maintenance: Maintenance::default(),
             counters: with_failures(counters, &[(Failure::InvalidDocument, 1)]),
             last: Some(last),
         };

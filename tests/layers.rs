@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 10] =
-    ["units", "secret", "health", "target", "config", "probe", "snapshot", "metrics", "poll", "http"];
+const LAYERS: [&str; 11] =
+    ["units", "secret", "health", "maintenance", "target", "config", "probe", "snapshot", "metrics", "poll", "http"];
 /// Where everything meets.
 const TOP: [&str; 8] = ["check", "demo", "healthcheck", "app", "cli", "telemetry", "shutdown", "lib"];
 /// Pairs that would be allowed by the order and are not: (module, what it must not know).

@@ -12,6 +12,7 @@ mod at;
 mod decode;
 mod endpoint;
 mod expand;
+mod maintenance;
 mod problem;
 mod raw;
 mod reading;
@@ -155,6 +156,7 @@ fn build(
         if let Some(root) = &mut tree {
             if defaults_only {
                 root.remove("servers");
+                root.remove("maintenance");
             }
             expand::expand(root, variable, &mut findings);
             raw = decode::decode(root, &mut findings).unwrap_or_default();

@@ -26,23 +26,27 @@ pub(super) struct File {
     pub(super) defaults: Option<Settings>,
     /// The MCP servers to poll.
     pub(super) servers: Option<Vec<Server>>,
+    /// Times in which several servers are worked on. The keys of `servers[].maintenance`, and these.
+    pub(super) maintenance: Option<Vec<MaintenanceRule>>,
 }
 
-/// Declares the settings that `defaults` and each of `servers` have in common once, and both structs from them.
+/// Declares the keys that two maps have in common once, and both structs from them: the first has nothing else.
 macro_rules! settings {
     (
+        $(#[$settings_meta:meta])*
         struct $settings:ident { $( $(#[$shared_meta:meta])* $shared:ident: $shared_type:ty, )* }
+        $(#[$server_meta:meta])*
         struct $server:ident { $( $(#[$own_meta:meta])* $own:ident: $own_type:ty, )* }
     ) => {
-        /// Settings that a server can have, and `defaults` too.
         #[derive(Default, Deserialize, JsonSchema)]
+        $(#[$settings_meta])*
         #[serde(deny_unknown_fields, default)]
         pub(super) struct $settings {
             $( $(#[$shared_meta])* pub(super) $shared: Option<$shared_type>, )*
         }
 
-        /// One MCP server.
         #[derive(Default, Deserialize, JsonSchema)]
+        $(#[$server_meta])*
         #[serde(deny_unknown_fields, default)]
         pub(super) struct $server {
             $( $(#[$own_meta])* pub(super) $own: Option<$own_type>, )*
@@ -50,7 +54,7 @@ macro_rules! settings {
         }
 
         impl $server {
-            /// Takes out what `defaults` could have said too.
+            /// Takes out what the other map could have said too.
             pub(super) fn take_settings(&mut self) -> $settings {
                 $settings { $( $shared: self.$shared.take(), )* }
             }
@@ -59,6 +63,7 @@ macro_rules! settings {
 }
 
 settings! {
+    /// Settings that a server can have, and `defaults` too.
     struct Settings {
         /// From the start of one poll to the start of the next.
         #[schemars(extend("default" = "5s"))]
@@ -92,6 +97,7 @@ settings! {
         /// Ceilings on what a server may send and how many series come of it.
         limits: Limits,
     }
+    /// One MCP server.
     struct Server {
         /// The label `server`. Without it the URL without scheme, user information and query.
         name: String,
@@ -113,7 +119,53 @@ settings! {
         /// `false`: known to `/probe` and `/sd`, not polled.
         #[schemars(extend("default" = true))]
         poll: bool,
+        /// Times in which the server is worked on: it is polled all the same, the shipped alerts are quiet.
+        maintenance: Vec<Window>,
     }
+}
+
+settings! {
+    /// A time in which a server is worked on: `start` and `end`, or `from` and `to` on some days of every week.
+    #[schemars(inline)]
+    struct Window {
+        /// When it begins, once: a time with its zone (RFC 3339), such as `2026-12-01T22:00:00+01:00`.
+        start: String,
+        /// When it ends.
+        end: String,
+        /// The days on which it begins, every week; every day if not given.
+        days: Vec<Day>,
+        /// When it begins on these days, such as `22:00`.
+        from: String,
+        /// When it ends, `24:00` at the latest; on the next day where that is not after `from`.
+        to: String,
+        /// The zone of `from` and `to`, such as `Europe/Berlin`.
+        #[schemars(extend("default" = "UTC"))]
+        time_zone: String,
+        /// Why, for people: shown on the status page and by `check`.
+        reason: String,
+    }
+    /// A window of several servers; those that `servers` and `labels` both admit, where both are given.
+    #[schemars(inline)]
+    struct MaintenanceRule {
+        /// Names of servers; `*` stands for any characters, `?` for one.
+        servers: Vec<String>,
+        /// Labels that a server has, with the same `*` and `?` in their values.
+        labels: BTreeMap<String, String>,
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 /// The transport of a URL.

@@ -45,6 +45,14 @@ pub fn reference() -> String {
     for (key, schema) in keys(false) {
         rows(&mut table, &format!("servers[].{key}"), schema);
     }
+    let rules = &schema["properties"]["maintenance"];
+    row(&mut table, "maintenance", rules, "list of maps");
+    let window = &server["maintenance"]["items"]["properties"];
+    for (key, schema) in children(&rules["items"]).into_iter().flatten() {
+        if window.get(key.as_str()).is_none() {
+            rows(&mut table, &format!("maintenance[].{key}"), schema);
+        }
+    }
     table.push_str("| *under `defaults`, and under each of `servers`:* | | | |\n");
     for (key, schema) in keys(true) {
         rows(&mut table, key, schema);
@@ -57,6 +65,9 @@ fn rows(table: &mut String, path: &str, schema: &Value) {
     row(table, path, schema, &type_of(schema));
     for (key, schema) in children(schema).into_iter().flatten().filter(|(_, schema)| described(schema)) {
         rows(table, &format!("{path}.{key}"), schema);
+    }
+    for (key, schema) in children(&schema["items"]).into_iter().flatten() {
+        rows(table, &format!("{path}[].{key}"), schema);
     }
 }
 
@@ -128,7 +139,9 @@ fn kind_of(schema: &Value) -> Option<String> {
     } else if has("number") {
         "number"
     } else if has("array") {
-        return Some(format!("list of {}s", kind_of(&schema["items"])?));
+        let items = kind_of(&schema["items"])?;
+        // Words are listed as they are.
+        return Some(format!("list of {items}{}", if items.ends_with('`') { "" } else { "s" }));
     } else if has("object") {
         return Some(match kind_of(&schema["additionalProperties"]) {
             Some(values) => format!("map of {}", values.replacen("text", "texts", 1)),

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::at::At;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
+use super::maintenance::{Rule, check_rules, check_windows};
 use super::problem::Findings;
 use super::raw;
 use super::reading::{check_order, health_settings};
 use super::settings::{Checked, check};
 use crate::health::{HealthLimits, HealthSettings};
+use crate::maintenance::Maintenance;
 use crate::secret::Secret;
 use crate::target::{Labels, Target, TargetName, Timing};
 use crate::units::PromDuration;
@@ -23,10 +25,11 @@ pub(super) fn resolve(
     base: &Path,
     findings: &mut Findings,
 ) -> Vec<Target> {
-    let raw::File { defaults, servers } = raw;
+    let raw::File { defaults, servers, maintenance } = raw;
     // Not `key`: without `defaults` their secrets are none, not those of the whole file.
     let defaults_at = root.child("defaults").unwrap_or(At::Nowhere);
-    let mut resolver = Resolver::new(defaults.unwrap_or_default(), defaults_at, base, findings);
+    let rules = check_rules(maintenance.unwrap_or_default(), root.key("maintenance"), findings);
+    let mut resolver = Resolver::new(defaults.unwrap_or_default(), defaults_at, base, rules, findings);
     let servers_at = root.key("servers");
     let servers = servers.unwrap_or_default();
     if command_line.is_empty() && !root.is_broken() && (root.lacks("servers") || servers_at.is_empty_list()) {
@@ -39,6 +42,7 @@ pub(super) fn resolve(
     for (index, text) in command_line.iter().enumerate() {
         resolver.server(on_command_line(text), At::CommandLine(index));
     }
+    resolver.warn_of_unused_rules();
     resolver.targets
 }
 
@@ -59,12 +63,13 @@ struct Resolver<'a, 't> {
     defaults_at: At<'t>,
     /// Most servers say nothing about health: they share these.
     default_health: Arc<HealthSettings>,
+    rules: Vec<Rule<'t>>,
     names: HashMap<TargetName, At<'t>>,
     targets: Vec<Target>,
 }
 
 impl<'a, 't> Resolver<'a, 't> {
-    fn new(raw: raw::Settings, at: At<'t>, base: &'a Path, findings: &'a mut Findings) -> Self {
+    fn new(raw: raw::Settings, at: At<'t>, base: &'a Path, rules: Vec<Rule<'t>>, findings: &'a mut Findings) -> Self {
         let says_timing = raw.interval.is_some() || raw.timeout.is_some() || raw.retries.is_some();
         let defaults = check(raw, at, base, findings);
         let default_health = Arc::new(health_settings(&defaults));
@@ -72,12 +77,13 @@ impl<'a, 't> Resolver<'a, 't> {
         if says_timing {
             check_timing(&timing(&defaults), timing_at(at), findings);
         }
-        Self { findings, base, defaults, defaults_at: at, default_health, names: HashMap::new(), targets: Vec::new() }
+        let (names, targets) = (HashMap::new(), Vec::new());
+        Self { findings, base, defaults, defaults_at: at, default_health, rules, names, targets }
     }
 
     fn server(&mut self, mut raw: raw::Server, at: At<'t>) {
         let settings = raw.take_settings();
-        let raw::Server { name, url, transport, command, args, env, cwd, poll, .. } = raw;
+        let raw::Server { name, url, transport, command, args, env, cwd, poll, maintenance, .. } = raw;
         let own = OwnKeys {
             auth: settings.auth.is_some(),
             tls: settings.tls.is_some(),
@@ -101,10 +107,13 @@ impl<'a, 't> Resolver<'a, 't> {
         check_order(&own_thresholds, &health.reading.thresholds, at, self.findings);
         let raw = RawEndpoint { url, transport, command, args, env, cwd };
         let resolved = resolve_address(raw, own, &settings, at, self.base, self.findings);
+        let mut windows = check_windows(maintenance.unwrap_or_default(), at.key("maintenance"), self.findings);
         let name = self.name(name, resolved.as_ref(), at);
         let (Some(name), Some(resolved)) = (name, resolved) else { return };
         let mut variables = at.variables();
         variables.extend(self.defaults_at.variables());
+        let rules = self.rules.iter_mut().filter_map(|rule| rule.window_for(&name, &settings.labels));
+        windows.extend(rules);
         self.targets.push(Target {
             name,
             endpoint: Arc::new(endpoint(resolved, &settings, &variables)),
@@ -112,7 +121,18 @@ impl<'a, 't> Resolver<'a, 't> {
             timing,
             health,
             poll: poll.unwrap_or(true),
+            maintenance: Maintenance::new(windows),
         });
+    }
+
+    fn warn_of_unused_rules(&mut self) {
+        for rule in self.rules.iter().filter(|rule| !rule.used) {
+            rule.at.warn(
+                self.findings,
+                "no server is meant by it",
+                "look at the names under `servers` and at `labels`",
+            );
+        }
     }
 
     /// The server's name, if it can have it.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::health::HealthSettings;
+use crate::maintenance::Maintenance;
 use crate::target::{
     Address, Argument, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Target, TargetName,
     Timing, TlsSettings,
@@ -176,6 +177,7 @@ fn target(persona: Persona, address: Address) -> Target {
         timing: TIMING,
         health: Arc::new(HealthSettings::default()),
         poll: true,
+        maintenance: Maintenance::default(),
     }
 }
 

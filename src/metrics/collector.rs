@@ -19,23 +19,32 @@ use crate::snapshot::{PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
 
 /// The series of every server in one snapshot.
 #[derive(Debug)]
-pub(super) struct SnapshotCollector(pub(super) Snapshot);
+pub(super) struct SnapshotCollector {
+    pub(super) snapshot: Snapshot,
+    /// Decides who is in maintenance.
+    pub(super) now: SystemTime,
+}
 
 impl Collector for SnapshotCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Family outside, targets inside: both formats want the lines of one family together.
         for (id, family) in &names::SERVER {
             let mut out = FamilyWriter::new(&mut encoder, family);
-            for target in &self.0.targets {
+            for target in &self.snapshot.targets {
                 out.target = Some(target);
-                write_samples(*id, target, &mut out)?;
+                write_samples(*id, target, self.now, &mut out)?;
             }
         }
         Ok(())
     }
 }
 
-fn write_samples(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+fn write_samples(
+    id: OfServer,
+    target: &TargetState,
+    now: SystemTime,
+    out: &mut FamilyWriter<'_, '_, '_>,
+) -> fmt::Result {
     let counters = &target.counters;
     let last = target.last.as_ref();
     let failure = last.and_then(|last| last.result.as_ref().err());
@@ -128,6 +137,8 @@ fn write_samples(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, 
         OfServer::SessionsClosed => out.counter(&[], counters.sessions_closed),
         OfServer::InvalidFields => out.counter(&[], counters.invalid_fields),
         OfServer::Cut => out.counter(&[], counters.cut),
+        // Of the configuration, so it is there before the first poll: a restarted exporter must not page either.
+        OfServer::Maintenance => out.gauge(&[], target.maintenance.at(now).map(|_| 1.0)),
     }
 }
 

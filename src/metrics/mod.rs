@@ -9,6 +9,7 @@ mod own;
 mod process;
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -46,7 +47,7 @@ const BYTES_PER_SERVER: usize = 6 * 1024;
 #[must_use]
 pub fn render(snapshot: &Snapshot, own: Option<&Own>, format: Format) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(SnapshotCollector(snapshot.clone())));
+    registry.register_collector(Box::new(SnapshotCollector { snapshot: snapshot.clone(), now: SystemTime::now() }));
     if let Some(own) = own {
         registry.register_collector(Box::new(own.read()));
     }
@@ -107,6 +108,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::maintenance::Maintenance;
     use crate::snapshot::{Counters, TargetState};
     use crate::target::{Labels, TargetName};
 
@@ -114,7 +116,13 @@ mod tests {
         let labels: BTreeMap<String, String> =
             labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (name, labels) = (TargetName::new(name), Labels::new(labels));
-        Arc::new(TargetState { name, labels, counters: Counters::default(), last: None })
+        Arc::new(TargetState {
+            name,
+            labels,
+            maintenance: Maintenance::default(),
+            counters: Counters::default(),
+            last: None,
+        })
     }
 
     fn own() -> Own {

@@ -128,6 +128,7 @@ pub(super) enum OfServer {
     ConsecutiveFailures,
     LastPoll,
     LastSuccess,
+    Maintenance,
     SessionsOpened,
     SessionsClosed,
     InvalidFields,
@@ -181,7 +182,7 @@ const REASON: Label = Label {
 };
 
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 39] = [
+pub(super) static SERVER: [(OfServer, Family); 40] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -272,6 +273,8 @@ pub(super) static SERVER: [(OfServer, Family); 39] = [
         "When the last poll finished, since the epoch.")),
     (OfServer::LastSuccess, Family::new("mcp_last_success_timestamp_seconds", Gauge, &[],
         "When a poll last succeeded, since the epoch.")),
+    (OfServer::Maintenance, Family::new("mcp_maintenance", Gauge, &[],
+        "1 while a maintenance window of the server is open; absent otherwise.")),
     (OfServer::SessionsOpened, Family::new("mcp_sessions_opened_total", Counter, &[],
         "MCP sessions that the exporter opened.")),
     (OfServer::SessionsClosed, Family::new("mcp_sessions_closed_total", Counter, &[],
