@@ -100,7 +100,7 @@ impl Redactor {
     /// A redactor for these secrets, and for the forms in which they travel (base64, percent-encoded, escaped in quotes).
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        let mut needles: Vec<Secret> = secrets
+        let needles = secrets
             .into_iter()
             // A line break at the end of a secret gets lost on its way, and a key in PEM is repeated line by line: what is
             // left is as secret.
@@ -120,15 +120,22 @@ impl Redactor {
             })
             .filter(|secret| secret.expose().len() >= SHORTEST_NEEDLE_BYTES)
             .collect();
-        needles.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.cmp(b)));
-        needles.dedup();
-        Self { needles: needles.into() }
+        Self { needles: sorted(needles) }
     }
 
     /// This redactor's secrets and more, for one that was read from a file meanwhile.
     #[must_use]
     pub fn with<'a>(&'a self, more: impl IntoIterator<Item = &'a Secret>) -> Self {
-        Self::new(self.needles.iter().chain(more))
+        self.and(&Self::new(more))
+    }
+
+    /// The secrets of both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        if self.covers(other) {
+            return self.clone();
+        }
+        Self { needles: sorted(self.needles.iter().chain(other.needles.iter()).cloned().collect()) }
     }
 
     /// Whether it takes out whatever the other one does.
@@ -150,6 +157,13 @@ impl Redactor {
         }
         text
     }
+}
+
+/// Longest first, each once.
+fn sorted(mut needles: Vec<Secret>) -> Arc<[Secret]> {
+    needles.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.cmp(b)));
+    needles.dedup();
+    needles.into()
 }
 
 impl fmt::Debug for Redactor {

@@ -152,14 +152,43 @@ pub struct HttpAddress {
     pub transport: HttpTransport,
     /// Settings of `https`.
     pub tls: TlsSettings,
+    /// Which proxy stands in between.
+    pub proxy: Proxy,
     /// How we prove who we are.
     pub auth: Option<Auth>,
     /// Further headers of each request; every value counts as a secret.
     pub headers: Vec<(HeaderName, HeaderSecret)>,
 }
 
+/// Which proxy stands between us and an HTTP address. A unix socket has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say; none for an address of this host.
+    #[default]
+    Environment,
+    /// None, whatever the environment says.
+    Direct,
+    /// This one, also for an address of this host.
+    Through(Box<ProxyAddress>),
+}
+
+/// An HTTP proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProxyAddress {
+    /// Scheme `http`, host and port; no user information.
+    pub url: Url,
+    /// The value of `Proxy-Authorization`.
+    pub authorization: Option<HeaderSecret>,
+}
+
+impl fmt::Display for ProxyAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url[..url::Position::AfterPort])
+    }
+}
+
 /// A header's value: compared, sent, never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct HeaderSecret(pub HeaderValue);
 
 impl fmt::Debug for HeaderSecret {
@@ -290,6 +319,7 @@ impl fmt::Debug for HttpAddress {
             .field("url", &self.to_string())
             .field("transport", &self.transport)
             .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("auth", &self.auth)
             .field("headers", &self.headers)
             .finish()

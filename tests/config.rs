@@ -449,10 +449,12 @@ fn leaves(root: &Value, schema: &Value, path: &[String], found: &mut Vec<Leaf>) 
         found.push(Leaf { path: path.to_vec(), secret: schema["x-secret"] == true });
     }
     if let Some(parts) = schema.get("x-secret-parts") {
-        assert_eq!(
-            (path.last().map(String::as_str), parts),
-            (Some("url"), &Value::from("user information and query values"))
-        );
+        // Both are planted below, by hand.
+        let known = match path.last().map(String::as_str) {
+            Some("proxy_url") => "user information",
+            _ => "user information and query values",
+        };
+        assert!(matches!(path.last().map(String::as_str), Some("url" | "proxy_url")) && parts == known, "{path:?}");
     }
 }
 
@@ -546,4 +548,11 @@ fn no_canary_in_any_leaf_is_ever_seen() {
         let text = seen(&serde_json::json!({ "servers": [{ "url": url }] })).unwrap_or_else(|said| said);
         assert!(!text.contains(CANARY), "{url}: {text}");
     }
+    let proxied = |proxy: &str| serde_json::json!({ "servers": [{ "url": "http://h/", "proxy_url": proxy }] });
+    for proxy in ["http://u:hunter2-canary@p:1", "http://u:hunter2-canary@p:1/x", "x://hunter2-canary"] {
+        let text = seen(&proxied(proxy)).unwrap_or_else(|said| said);
+        assert!(!text.contains(CANARY), "{proxy}: {text}");
+    }
+    let text = seen(&proxied("http://u:hunter2-canary@p:1")).expect("a proxy");
+    assert!(!text.contains("dTpodW50ZXIyLWNhbmFyeQ"), "{text}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mcp_exporter::health::{Ask, HealthSettings};
 use mcp_exporter::probe::{Attempt, Failure, Phase, Session, Shared, Source, Transport};
 use mcp_exporter::secret::{Redactor, Secret, SecretSource};
-use mcp_exporter::target::{Address, Auth, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, TlsSettings};
+use mcp_exporter::target::{Address, Auth, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, TlsSettings};
 use mcp_exporter::units::PromDuration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -282,6 +282,7 @@ impl Asking {
                 socket: None,
                 transport: HttpTransport::Auto,
                 tls: TlsSettings::default(),
+                proxy: Proxy::default(),
                 auth: Some(Auth::Bearer(SecretSource::Inline(token.clone()))),
                 headers: Vec::new(),
             })),

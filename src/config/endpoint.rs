@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine as _;
+
 use super::address::{self, ParsedUrl};
 use super::at::At;
 use super::problem::Findings;
@@ -11,7 +13,8 @@ use super::settings::{Checked, file};
 use crate::health::Ask;
 use crate::secret::{MASK, Redactor, Secret, SecretSource};
 use crate::target::{
-    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, TlsSettings,
+    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, ProxyAddress,
+    TlsSettings,
 };
 use crate::units::{ByteSize, PromDuration};
 
@@ -68,6 +71,7 @@ pub(super) fn resolve_address(
                 ("auth", own.auth),
                 ("tls", own.tls),
                 ("headers", own.headers),
+                ("proxy_url", at.child("proxy_url").is_some()),
             ] {
                 if given {
                     at.key(key).error(findings, format!("`{key}` with a `command`"), "it is for a `url` only");
@@ -129,6 +133,9 @@ fn http(
         let what = "`transport: http` reads one document: there is no protocol, resource or tool to ask for";
         at.key("health").error(findings, what, "remove what is asked, or the `transport`");
     }
+    if parsed.socket.is_some() && at.child("proxy_url").is_some() {
+        at.key("proxy_url").warn(findings, "no proxy leads to a unix socket", "remove it");
+    }
     let raw::Tls { ca_file, cert_file, key_file, server_name, insecure_skip_verify } = settings.tls.clone();
     let address = HttpAddress {
         url: parsed.url.clone(),
@@ -146,6 +153,7 @@ fn http(
             server_name,
             insecure_skip_verify: insecure_skip_verify.unwrap_or_default(),
         },
+        proxy: settings.proxy.clone().unwrap_or_default(),
         auth,
         headers: headers.into_values().collect(),
     };
@@ -227,6 +235,9 @@ fn http_secrets(http: &HttpAddress, secrets: &mut Vec<Secret>) {
         }
         _ => {}
     }
+    if let Proxy::Through(proxy) = &http.proxy {
+        proxy_secrets(proxy, secrets);
+    }
     for (name, value) in &http.headers {
         // A host is an address. Masking it would hide where we went, and nothing else.
         let Some(text) = value.0.to_str().ok().filter(|_| *name != http::header::HOST) else { continue };
@@ -239,4 +250,13 @@ fn http_secrets(http: &HttpAddress, secrets: &mut Vec<Secret>) {
                 .extend(text.split(';').filter_map(|pair| pair.split_once('=')).map(|(_, value)| Secret::new(value)));
         }
     }
+}
+
+/// What is sent is the base64 of name and password together; a proxy may repeat either.
+fn proxy_secrets(proxy: &ProxyAddress, secrets: &mut Vec<Secret>) {
+    let sent = proxy.authorization.as_ref().and_then(|value| value.0.to_str().ok()?.strip_prefix("Basic "));
+    let Some(pair) = sent.and_then(|sent| base64::engine::general_purpose::STANDARD.decode(sent).ok()) else { return };
+    let pair = String::from_utf8_lossy(&pair);
+    secrets.push(Secret::new(&pair));
+    secrets.extend(pair.split_once(':').map(|(_, password)| Secret::new(password)));
 }

@@ -85,6 +85,10 @@ settings! {
         labels: BTreeMap<String, String>,
         /// How `https` is spoken.
         tls: Tls,
+        /// The proxy to the server: `http://[USER:PASSWORD@]HOST[:PORT]`, or `direct` for none. Without it `HTTP_PROXY`,
+        /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` decide, never for an address of this host.
+        #[schemars(extend("x-secret-parts" = "user information"))]
+        proxy_url: String,
         /// How we prove who we are: one of the three.
         auth: Auth,
         /// Further headers of each request, `Host` too; those that the transport sets itself are refused.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
 
+use super::address::{self, ParsedUrl};
 use super::at::At;
 use super::problem::Findings;
 use super::reading::{CheckedHealth, check_health, check_thresholds};
@@ -12,7 +14,7 @@ use super::{RESERVED_LABELS, raw};
 use crate::health::HealthLimits;
 use crate::health::limits::RESERVED_SERIES;
 use crate::secret::SecretSource;
-use crate::target::{Auth, HeaderSecret};
+use crate::target::{Auth, HeaderSecret, Proxy, ProxyAddress};
 use crate::units::PromDuration;
 
 /// Most labels that a configuration may add to a server.
@@ -57,6 +59,7 @@ pub(super) struct Checked {
     pub(super) max_connection_age: Option<PromDuration>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) tls: raw::Tls,
+    pub(super) proxy: Option<Proxy>,
     pub(super) auth: Option<Auth>,
     pub(super) headers: BTreeMap<String, (HeaderName, HeaderSecret)>,
     pub(super) health: CheckedHealth,
@@ -82,6 +85,7 @@ impl Checked {
             max_connection_age: self.max_connection_age.or(defaults.max_connection_age),
             labels: merged(&defaults.labels, self.labels),
             tls: over_tls(self.tls, &defaults.tls),
+            proxy: self.proxy.or_else(|| defaults.proxy.clone()),
             auth: self.auth.or_else(|| defaults.auth.clone().filter(|_| !own_header)),
             headers,
             health: self.health.over(&defaults.health),
@@ -147,6 +151,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         max_connection_age,
         labels,
         tls,
+        proxy_url,
         auth,
         headers,
         health,
@@ -196,6 +201,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         max_connection_age,
         labels: check_labels(labels.unwrap_or_default(), at.key("labels"), findings),
         tls: check_tls(tls.unwrap_or_default(), at.key("tls"), base, findings),
+        proxy: proxy_url.and_then(|text| check_proxy(&text, at.key("proxy_url"), findings)),
         auth,
         headers,
         thresholds: over_thresholds(health.thresholds.clone(), &thresholds),
@@ -278,6 +284,49 @@ fn check_tls(tls: raw::Tls, at: At<'_>, base: &Path, findings: &mut Findings) ->
         server_name,
         insecure_skip_verify,
     }
+}
+
+/// Reads `proxy_url`.
+pub(super) fn check_proxy(text: &str, at: At<'_>, findings: &mut Findings) -> Option<Proxy> {
+    const EXAMPLE: &str = "write it like `http://proxy.example:3128`, or `direct` for no proxy at all";
+    if text == "direct" {
+        return Some(Proxy::Direct);
+    }
+    let mut refuse = |what: &str, hint: &str| at.error(findings, what, hint);
+    if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "http") {
+        // Not quoted where it could be anything: the value may hold a password.
+        let known = ["https", "socks4", "socks4a", "socks5", "socks5h"].into_iter().find(|known| *known == scheme);
+        let what = format!("{} proxies are not supported", known.map_or("such", |scheme| scheme));
+        refuse(&what, "use an `http://` proxy: what is asked of an `https` server is encrypted all the way through it");
+        return None;
+    }
+    let ParsedUrl { url, user, .. } = match address::parse(text).map_err(|(what, _)| what) {
+        Ok(parsed) if parsed.socket.is_none() => parsed,
+        Ok(_) => {
+            refuse("a proxy on a unix socket", EXAMPLE);
+            return None;
+        }
+        // What is refused there may be allowed for a server.
+        Err("the URL does not begin with `http://`, `https://` or `unix://`") => {
+            refuse("the URL does not begin with `http://`", EXAMPLE);
+            return None;
+        }
+        Err(what) => {
+            refuse(what, EXAMPLE);
+            return None;
+        }
+    };
+    if url.path() != "/" || url.query().is_some() {
+        refuse("a proxy has no path", EXAMPLE);
+        return None;
+    }
+    let authorization = user.and_then(|(name, password)| {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+        let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+        value.set_sensitive(true);
+        Some(HeaderSecret(value))
+    });
+    Some(Proxy::Through(Box::new(ProxyAddress { url, authorization })))
 }
 
 fn check_auth(auth: raw::Auth, at: At<'_>, base: &Path, findings: &mut Findings) -> Option<Auth> {

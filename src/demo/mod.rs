@@ -28,8 +28,8 @@ use url::Url;
 use crate::health::HealthSettings;
 use crate::maintenance::Maintenance;
 use crate::target::{
-    Address, Argument, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Target, TargetName,
-    Timing, TlsSettings,
+    Address, Argument, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Proxy, Target,
+    TargetName, Timing, TlsSettings,
 };
 use crate::units::PromDuration;
 
@@ -158,6 +158,7 @@ fn http(url: Url, transport: HttpTransport) -> Address {
         socket: None,
         transport,
         tls: TlsSettings::default(),
+        proxy: Proxy::default(),
         auth: None,
         headers: Vec::new(),
     }))

@@ -10,4 +10,4 @@ pub mod transport;
 
 pub use outcome::{Answer, Attempt, Failure, Phase, Phases, ProbeError, ServerInfo, Sessions, Source, Transport};
 pub use session::{CLOSE_GRACE, Session};
-pub use transport::Shared;
+pub use transport::{Fetch, Shared, fetch};

@@ -6,6 +6,7 @@
 
 mod auth;
 mod fake;
+mod fetch;
 mod limits;
 mod sessions;
 mod tls;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use mcp_exporter::probe::transport::{Conversation, Ledger, Question, Remembered, Reply, Shared};
 use mcp_exporter::probe::{Failure, ProbeError};
-use mcp_exporter::target::{Address, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, TlsSettings};
+use mcp_exporter::target::{Address, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, TlsSettings};
 use mcp_exporter::units::PromDuration;
 
 /// Longer than anything here takes, also on a busy machine.
@@ -106,6 +107,7 @@ fn endpoint(url: &str, change: impl FnOnce(&mut HttpAddress)) -> Endpoint {
         socket: None,
         transport: HttpTransport::Streamable,
         tls: TlsSettings::default(),
+        proxy: Proxy::default(),
         auth: None,
         headers: Vec::new(),
     };

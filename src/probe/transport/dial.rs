@@ -17,12 +17,13 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::lookup::Lookups;
+use super::proxy;
 use super::said::Cause;
 use super::tls::{self, SharedTls, TargetTls};
 use super::{Ledger, Remark, Shared};
 use crate::probe::{Failure, Phase, ProbeError};
 use crate::secret::Redactor;
-use crate::target::HttpAddress;
+use crate::target::{HttpAddress, ProxyAddress};
 
 /// The least time one of several addresses gets, so that a long list does not starve each of them.
 const LEAST_CONNECT_TIME: Duration = Duration::from_millis(100);
@@ -54,15 +55,16 @@ impl Answered {
     }
 }
 
-/// Opens a socket; books the phases that run.
+/// Opens a socket; books the phases that run. Through a proxy, the name and the connection are the proxy's.
 pub(super) async fn dial(
     address: &HttpAddress,
+    proxy: Option<&ProxyAddress>,
     shared: &Shared,
     tls: &mut TargetTls,
     redactor: &Redactor,
     ledger: &mut Ledger,
 ) -> Result<(Socket, Answered), ProbeError> {
-    let dialing = Dialing { address, redactor };
+    let dialing = Dialing { address, proxy, redactor };
     let stream = match &address.socket {
         Some(path) => {
             ledger.begin(Phase::Connect);
@@ -76,8 +78,12 @@ pub(super) async fn dial(
             }
         }
         None => {
-            let tcp = dialing.tcp(&shared.lookups, ledger).await?;
+            let mut tcp = dialing.tcp(&shared.lookups, ledger).await?;
             if address.url.scheme() == "https" {
+                if let Some(proxy) = proxy {
+                    ledger.begin(Phase::Connect);
+                    tcp = proxy::tunnel(tcp, proxy, address, redactor).await?;
+                }
                 Stream::Tls(Box::new(dialing.shake_hands(tcp, &shared.tls, tls, ledger).await?))
             } else {
                 Stream::Tcp(tcp)
@@ -90,6 +96,7 @@ pub(super) async fn dial(
 
 struct Dialing<'a> {
     address: &'a HttpAddress,
+    proxy: Option<&'a ProxyAddress>,
     redactor: &'a Redactor,
 }
 
@@ -106,7 +113,7 @@ impl Dialing<'_> {
     }
 
     async fn resolve(&self, lookups: &Lookups, ledger: &mut Ledger) -> Result<Vec<SocketAddr>, ProbeError> {
-        let url = &self.address.url;
+        let url = self.proxy.map_or(&self.address.url, |proxy| &proxy.url);
         let port = url.port_or_known_default().unwrap_or(80);
         let name = match url.host() {
             Some(Host::Ipv4(ip)) => return Ok(vec![SocketAddr::new(IpAddr::V4(ip), port)]),
@@ -116,7 +123,7 @@ impl Dialing<'_> {
         };
         ledger.begin(Phase::Dns);
         let failed = |error: &io::Error| {
-            ProbeError::new(Failure::Dns, format!("could not resolve `{name}` of {}", self.address))
+            ProbeError::new(Failure::Dns, format!("could not resolve `{name}` of {}", self.place()))
                 .because(Cause::of(error, self.redactor))
                 .hint("check the name for typing errors, and that this host's resolver knows it")
         };
@@ -189,6 +196,9 @@ impl Dialing<'_> {
     fn no_connection(&self, error: &io::Error) -> ProbeError {
         let failed = self.unreachable(error);
         match error.kind() {
+            io::ErrorKind::ConnectionRefused if self.proxy.is_some() => {
+                failed.hint("is the proxy running? it comes from `proxy_url`, or from `HTTP_PROXY` and the like")
+            }
             io::ErrorKind::ConnectionRefused => failed.hint("is the server running, and listening on this port?"),
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                 failed.hint("there is no route to the server from here: check network, firewall and address")
@@ -197,8 +207,16 @@ impl Dialing<'_> {
         }
     }
 
+    /// What is dialled, for error messages.
+    fn place(&self) -> String {
+        match self.proxy {
+            Some(proxy) => format!("the proxy {proxy} to {}", self.address),
+            None => self.address.to_string(),
+        }
+    }
+
     fn unreachable(&self, error: &io::Error) -> ProbeError {
-        ProbeError::new(Failure::Connect, format!("could not connect to {}", self.address))
+        ProbeError::new(Failure::Connect, format!("could not connect to {}", self.place()))
             .because(Cause::of(error, self.redactor))
     }
 

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::Full;
 use url::Url;
 
-use self::connection::Connection;
+pub(super) use self::connection::drive;
+use self::connection::{Connection, Forwarded};
 use self::response::Context;
 pub(super) use self::response::Response;
 use super::credentials::Credentials;
@@ -66,7 +67,7 @@ impl Exchange {
             target: origin_form(&url),
             headers: common_headers(address_of(endpoint), &url),
             url,
-            redactor: endpoint.redactor.0.clone(),
+            redactor: base_redactor(endpoint, shared),
             tls: TargetTls::default(),
             kept: None,
             connections: 0,
@@ -160,7 +161,7 @@ impl Exchange {
                 }
             };
             let target = detour.or(connection.redirected_to.as_ref()).unwrap_or(&self.target).clone();
-            let request = self.request(call, target);
+            let request = self.request(call, target, connection.forwarded.as_ref());
             connection.answered.clear();
             let context = self.context(call.what);
             match connection.ask(request).await {
@@ -176,13 +177,19 @@ impl Exchange {
         }
     }
 
-    fn request(&self, call: &Call<'_>, target: Uri) -> Request<Full<Bytes>> {
+    fn request(&self, call: &Call<'_>, target: Uri, forwarded: Option<&Forwarded>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = target;
         let mut headers = self.headers.clone();
         for (name, value) in call.headers {
             headers.insert(name, value.clone());
+        }
+        if let Some(Forwarded { authorization }) = forwarded {
+            *request.uri_mut() = absolute_form(&self.url, request.uri());
+            if let Some(value) = authorization {
+                headers.insert(PROXY_AUTHORIZATION, value.clone());
+            }
         }
         *request.headers_mut() = headers;
         request
@@ -200,12 +207,18 @@ impl Exchange {
         if self.connections == 0 || address.auth.as_ref().is_some_and(is_from_file) {
             self.renew_credentials().await?;
         }
-        let (socket, answered) = dial::dial(address, &self.shared, &mut self.tls, &self.redactor, ledger).await?;
+        let proxy = self.shared.proxies.proxy_to(address)?;
+        let dialling = dial::dial(address, proxy.as_ref(), &self.shared, &mut self.tls, &self.redactor, ledger);
+        let (socket, answered) = dialling.await?;
         self.connections += 1;
         let age = self.endpoint.max_connection_age.get();
         let renew_at = Instant::now() + age.mul_f64(1.0 - 0.1 * fastrand::f64());
         let connection = Connection::new(socket, answered, renew_at).await;
-        connection.map(Box::new).map_err(|error| self.context("").no_answer(&error, false))
+        let mut connection = connection.map_err(|error| self.context("").no_answer(&error, false))?;
+        connection.forwarded = proxy
+            .filter(|_| address.url.scheme() == "http")
+            .map(|proxy| Forwarded { authorization: proxy.authorization.map(|value| value.0) });
+        Ok(Box::new(connection))
     }
 
     /// Reads the credentials again; whether they have changed.
@@ -221,7 +234,7 @@ impl Exchange {
         }
         self.headers.insert(AUTHORIZATION, header);
         // The secret before this one is still in what the server may say about the last request.
-        self.redactor = self.endpoint.redactor.0.with(&secrets);
+        self.redactor = base_redactor(&self.endpoint, &self.shared).with(&secrets);
         Ok(true)
     }
 
@@ -279,10 +292,21 @@ fn is_from_file(auth: &crate::target::Auth) -> bool {
     matches!(auth, Auth::Bearer(SecretSource::File(_)) | Auth::Basic { password: SecretSource::File(_), .. })
 }
 
+/// What is secret before any file is read.
+fn base_redactor(endpoint: &Endpoint, shared: &Shared) -> Redactor {
+    endpoint.redactor.0.and(shared.proxies.redactor())
+}
+
 fn origin_form(url: &Url) -> Uri {
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let path = PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
     Uri::from(path)
+}
+
+/// The target as a proxy wants it: whole.
+fn absolute_form(url: &Url, target: &Uri) -> Uri {
+    let origin = &url[..url::Position::AfterPort];
+    Uri::try_from(format!("{origin}{target}")).unwrap_or_else(|_| target.clone())
 }
 
 /// The headers of every request, the configured ones last: they may replace ours.

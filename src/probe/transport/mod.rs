@@ -10,12 +10,14 @@ mod dial;
 mod document;
 mod event_stream;
 mod exchange;
+mod fetch;
 mod files;
 mod jsonrpc;
 mod ledger;
 mod lookup;
 mod open;
 mod peer;
+mod proxy;
 pub(crate) mod restart;
 mod said;
 mod sse;
@@ -30,6 +32,7 @@ use bytes::Bytes;
 use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult};
 
 pub use self::document::Plain;
+pub use self::fetch::{Fetch, fetch};
 pub use self::ledger::{Ledger, Remark};
 pub use self::peer::Peer;
 pub use self::streamable::Streamable;
@@ -38,11 +41,12 @@ use crate::secret::Redactor;
 use crate::target::Endpoint;
 
 /// What all targets of a process share: the roots of trust and the TLS settings made from them, read once; the places for
-/// looking up names.
+/// looking up names; the environment's proxies.
 #[derive(Debug, Default)]
 pub struct Shared {
     tls: tls::SharedTls,
     lookups: lookup::Lookups,
+    proxies: proxy::Environment,
 }
 
 /// An open way to a target.
@@ -145,7 +149,7 @@ impl Remembered {
 }
 
 impl Shared {
-    /// Reads nothing yet: the system's roots are read when the first target needs them.
+    /// Reads no more than the environment's proxies: the system's roots are read when the first target needs them.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -124,7 +124,7 @@ fn ways(address: &HttpAddress) -> Vec<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::TlsSettings;
+    use crate::target::{Proxy, TlsSettings};
 
     #[track_caller]
     fn check(url: &str, socket: Option<&str>, expected: &[(Transport, &str)]) {
@@ -133,6 +133,7 @@ mod tests {
             socket: socket.map(Into::into),
             transport: HttpTransport::Auto,
             tls: TlsSettings::default(),
+            proxy: Proxy::default(),
             auth: None,
             headers: Vec::new(),
         };

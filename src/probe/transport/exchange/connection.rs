@@ -2,10 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -31,8 +32,15 @@ pub(super) struct Connection {
     renew_at: Instant,
     /// The rest of the last answer's body, where its end had not come yet.
     pub(super) rest: Option<Incoming>,
+    /// Set where a proxy takes the requests.
+    pub(super) forwarded: Option<Forwarded>,
     /// Where the server redirected us; as long as it is the same connection, it need not do so again.
     pub(super) redirected_to: Option<Uri>,
+}
+
+/// What a proxy wants to be told with each request that it is to forward.
+pub(super) struct Forwarded {
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 /// The part of a connection that reads and writes while somebody waits.
@@ -44,17 +52,28 @@ pub(super) struct Driver {
 impl Driver {
     /// Runs the connection for as long as the work on it takes.
     pub(super) async fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            // The connection goes first: what it has just read is what the work waits for.
-            if !self.finished && self.connection.poll_without_shutdown(cx).is_ready() {
-                // How it ended, the work is told through its own channel.
-                self.finished = true;
-            }
-            work.as_mut().poll(cx)
-        })
-        .await
+        let run = |cx: &mut Context<'_>| {
+            // How it ended, the work is told through its own channel.
+            self.finished = self.finished || self.connection.poll_without_shutdown(cx).is_ready();
+            self.finished
+        };
+        drive(run, work).await
     }
+}
+
+/// Runs something beside the work, until that is done. `run` says whether it is finished itself; it is not called again then.
+pub(in crate::probe::transport) async fn drive<T>(
+    mut run: impl FnMut(&mut Context<'_>) -> bool,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    let mut finished = false;
+    poll_fn(|cx| {
+        // The connection goes first: what it has just read is what the work waits for.
+        finished = finished || run(cx);
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 impl Connection {
@@ -63,7 +82,7 @@ impl Connection {
         let (sender, connection) =
             http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(socket)).await?;
         let driver = Driver { connection, finished: false };
-        Ok(Self { sender, driver, answered, renew_at, rest: None, redirected_to: None })
+        Ok(Self { sender, driver, answered, renew_at, rest: None, forwarded: None, redirected_to: None })
     }
 
     /// Whether another question may be asked: it is still open, young enough, and the last answer came to its end.

@@ -141,7 +141,9 @@ impl Context {
 
     pub(super) fn status_error(&self, status: StatusCode) -> ProbeError {
         let failure = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Unauthorized,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Failure::Unauthorized
+            }
             _ => Failure::HttpStatus,
         };
         self.error(failure, &format!("was answered with status {status}"))
@@ -188,6 +190,7 @@ fn status_hint(status: StatusCode) -> Option<&'static str> {
     Some(match status {
         StatusCode::UNAUTHORIZED => "set `auth`, or renew its token",
         StatusCode::FORBIDDEN => "the credentials are not allowed to ask this: check what they may do",
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => "put `user:password@` into `proxy_url`, or correct it there",
         StatusCode::NOT_FOUND => {
             "nothing answers at this path: MCP servers are usually found at `/mcp`, older ones at `/sse`"
         }
