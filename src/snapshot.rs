@@ -3,12 +3,18 @@
 //! A poller records one finished poll at a time into its target's slot; a reader takes a [`Snapshot`], an
 //! immutable view in which each target's last poll is whole. Nobody ever holds a lock while reading.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+
+pub use history::{CHANGES, Change, FAILURES, History, POLLS, PastFailure, PastPoll};
+
+use history::Recorder;
 
 use crate::health::Status;
 use crate::maintenance::Maintenance;
@@ -79,6 +85,17 @@ impl PollResult {
     /// Every result, in the order of the specification.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Unhealthy, Self::Failed];
 
+    /// How a poll with this result ended.
+    #[must_use]
+    pub fn of(result: &Result<Answer, ProbeError>) -> Self {
+        match result.as_ref().map(|answer| answer.document.status) {
+            Ok(Status::Healthy) => Self::Healthy,
+            Ok(Status::Degraded) => Self::Degraded,
+            Ok(Status::Unhealthy) => Self::Unhealthy,
+            Err(_) => Self::Failed,
+        }
+    }
+
     /// The value of the label `result`.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -87,15 +104,6 @@ impl PollResult {
             Self::Degraded => "degraded",
             Self::Unhealthy => "unhealthy",
             Self::Failed => "failed",
-        }
-    }
-
-    fn of(result: &Result<Answer, ProbeError>) -> Self {
-        match result.as_ref().map(|answer| answer.document.status) {
-            Ok(Status::Healthy) => Self::Healthy,
-            Ok(Status::Degraded) => Self::Degraded,
-            Ok(Status::Unhealthy) => Self::Unhealthy,
-            Err(_) => Self::Failed,
         }
     }
 }
@@ -153,6 +161,9 @@ pub struct SnapshotStore {
 pub struct Slot {
     state: ArcSwap<TargetState>,
     due: ArcSwap<Due>,
+    history: Recorder,
+    /// How it is configured, for people who look.
+    target: ArcSwap<Target>,
 }
 
 /// When a target was last heard of, and how long it may stay silent.
@@ -195,6 +206,40 @@ impl SnapshotStore {
         self.slots.load().get(name).cloned()
     }
 
+    /// What a target has been through; `None` for one that is not in the store.
+    #[must_use]
+    pub fn history(&self, name: &TargetName) -> Option<History> {
+        self.visible(name).map(|slot| slot.history.read())
+    }
+
+    /// The last polls of a target, oldest first.
+    #[must_use]
+    pub fn polls(&self, name: &TargetName) -> Vec<PastPoll> {
+        self.visible(name).map(|slot| slot.history.polls()).unwrap_or_default()
+    }
+
+    /// How a target is configured; `None` for one that is not in the store.
+    #[must_use]
+    pub fn target(&self, name: &TargetName) -> Option<Arc<Target>> {
+        self.visible(name).map(|slot| slot.target.load_full())
+    }
+
+    /// A target's state as [`SnapshotStore::snapshot`] has it.
+    #[must_use]
+    pub fn state(&self, name: &TargetName) -> Option<Arc<TargetState>> {
+        self.visible(name).map(|slot| slot.view(Instant::now()))
+    }
+
+    fn visible(&self, name: &TargetName) -> Option<Arc<Slot>> {
+        if self.is_silent() { None } else { self.slot(name) }
+    }
+
+    /// Whether the daemon is stopping, and shows no targets any more.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
     /// From now on there are no targets to see: a shutdown must page nobody.
     pub fn silence(&self) {
         self.silent.store(true, Ordering::Release);
@@ -215,7 +260,7 @@ impl SnapshotStore {
     /// Everything that is known now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        if self.silent.load(Ordering::Acquire) {
+        if self.is_silent() {
             return Snapshot::default();
         }
         let now = Instant::now();
@@ -234,10 +279,15 @@ impl Slot {
                 last: None,
             }),
             due: ArcSwap::from_pointee(Due { since: now, patience: patience(&target.timing) }),
+            history: Recorder::default(),
+            target: ArcSwap::from_pointee(target.clone()),
         }
     }
 
     fn relabel(&self, target: &Target) {
+        if **self.target.load() != *target {
+            self.target.store(Arc::new(target.clone()));
+        }
         self.state.rcu(|state| TargetState {
             labels: target.labels.clone(),
             maintenance: target.maintenance.clone(),
@@ -257,6 +307,7 @@ impl Slot {
         self.due.rcu(|due| Due { since: Instant::now(), patience: due.patience });
         // `rcu` runs its function again when a reload changed the labels meanwhile: neither change is lost.
         let before = self.state.rcu(|state| after(state, &report, finished_at));
+        self.history.record(&report, before.last.as_ref(), finished_at);
         (before, self.state.load_full())
     }
 
@@ -378,6 +429,32 @@ mod tests {
         store.retain([&target(PromDuration::from_secs(5))]);
         check(&store, 15, false);
         check(&store, 17, true);
+    }
+
+    #[test]
+    fn history_belongs_to_the_name() {
+        let store = SnapshotStore::default();
+        let name = TargetName::new("x");
+        store.retain([&target(PromDuration::from_secs(5))]);
+        let failure = |text| PollReport {
+            result: Err(ProbeError::new(Failure::Dns, text)),
+            phases: Phases::default(),
+            retries: 0,
+            sessions_opened: 0,
+            sessions_closed: 0,
+        };
+        let slot = store.slot(&name).expect("it is in the store");
+        drop(slot.record(failure("first")));
+        store.retain([&target(PromDuration::from_secs(6))]);
+        drop(slot.record(failure("second")));
+        let history = store.history(&name).expect("it is in the store");
+        assert_eq!((history.polls.len(), history.failures.len()), (2, 2));
+        assert_eq!(store.target(&name).map(|target| target.timing.interval), Some(PromDuration::from_secs(6)));
+        store.retain([]);
+        store.retain([&target(PromDuration::from_secs(5))]);
+        assert_eq!(store.polls(&name), [], "who left and came back begins anew");
+        store.silence();
+        assert!(store.history(&name).is_none() && store.state(&name).is_none());
     }
 
     #[test]

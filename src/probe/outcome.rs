@@ -128,6 +128,11 @@ impl Phases {
         *slot = Some(slot.unwrap_or_default() + time);
     }
 
+    /// The phases that ran, in the order in which they happen.
+    pub fn iter(&self) -> impl Iterator<Item = (Phase, Duration)> {
+        Phase::ALL.into_iter().filter_map(|phase| Some((phase, self.get(phase)?)))
+    }
+
     /// The time of a phase that ran.
     #[must_use]
     pub fn get(&self, phase: Phase) -> Option<Duration> {
