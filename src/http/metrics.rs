@@ -55,8 +55,8 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
     response
 }
 
-/// At the fastest level: metrics repeat themselves so much that more effort saves little.
-fn compress(text: &[u8]) -> Vec<u8> {
+/// At the fastest level: what we serve repeats itself so much that more effort saves little.
+pub(super) fn compress(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("a Vec takes every write")
 }

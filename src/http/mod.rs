@@ -3,9 +3,14 @@
 //! Nothing here waits for a server that is monitored, and rendering never runs on the runtime's own threads: a large
 //! scrape must not delay a poll.
 
+mod answer;
+mod api;
+#[cfg(test)]
+mod fixture;
 mod lifecycle;
 mod metrics;
 mod negotiate;
+mod select;
 mod server;
 
 use std::fmt::Write as _;
@@ -67,7 +72,7 @@ pub fn check_path(path: &str) -> Result<String, PathError> {
     if !path.starts_with('/') || path.contains("//") || !path.bytes().all(plain) {
         return Err(PathError::Malformed(path.to_owned()));
     }
-    match path == "/-" || path.starts_with("/-/") {
+    match path == "/-" || ["/-/", "/api/v1/"].iter().any(|ours| path.starts_with(ours)) {
         true => Err(PathError::Taken(path.to_owned())),
         false => Ok(path.to_owned()),
     }
@@ -78,11 +83,15 @@ pub fn router(state: State) -> Router {
     let State { store, own, telemetry_path, route_prefix, ready, reload } = state;
     let prefix = route_prefix.trim_end_matches('/');
     let at = |path: &str| format!("{prefix}{path}");
+    let servers = api::Api { store: Arc::clone(&store), answers: answer::Answers::default() };
     let mut router = Router::new()
         .route(&at(&telemetry_path), get(metrics::scrape).with_state(metrics::Scrapes::new(store, own)))
         .route(&at("/-/healthy"), get(lifecycle::healthy))
         .route(&at("/-/ready"), get(lifecycle::ready).with_state(ready))
-        .route(&at("/-/reload"), post(lifecycle::reload).with_state(reload));
+        .route(&at("/-/reload"), post(lifecycle::reload).with_state(reload))
+        .route(&at("/api/v1/servers"), get(api::list).with_state(servers.clone()))
+        .route(&at("/api/v1/servers/{*name}"), get(api::server).with_state(servers))
+        .route(&at("/api/v1/openapi.json"), get(api::describe).with_state(api::description().to_string().into()));
     // Metrics at `/` leave no room for a page.
     if telemetry_path != "/" {
         router = router.route(&at("/"), html(landing_page(&telemetry_path)));
@@ -136,7 +145,7 @@ mod tests {
     use super::*;
     use crate::metrics::Build;
 
-    fn state() -> State {
+    pub(super) fn state() -> State {
         State {
             store: Arc::new(SnapshotStore::default()),
             own: Arc::new(Own::new(Build { version: "1", commit: "c", rustc: "r" })),
@@ -147,23 +156,23 @@ mod tests {
         }
     }
 
-    struct Answer {
-        status: StatusCode,
+    pub(super) struct Answer {
+        pub(super) status: StatusCode,
         headers: HeaderMap,
         body: Vec<u8>,
     }
 
     impl Answer {
-        fn text(&self) -> &str {
+        pub(super) fn text(&self) -> &str {
             std::str::from_utf8(&self.body).expect("UTF-8")
         }
 
-        fn header(&self, name: axum::http::HeaderName) -> &str {
+        pub(super) fn header(&self, name: axum::http::HeaderName) -> &str {
             self.headers.get(name).map_or("", |value| value.to_str().expect("visible"))
         }
     }
 
-    async fn ask(state: State, request: axum::http::request::Builder) -> Answer {
+    pub(super) async fn ask(state: State, request: axum::http::request::Builder) -> Answer {
         let request = request.body(Body::empty()).expect("a request");
         let response = router(state).oneshot(request).await.expect("infallible");
         let (head, body) = response.into_parts();
@@ -171,7 +180,7 @@ mod tests {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    async fn get(state: State, path: &str) -> Answer {
+    pub(super) async fn get(state: State, path: &str) -> Answer {
         ask(state, Request::get(path)).await
     }
 
@@ -265,10 +274,23 @@ mod tests {
         let readme = &std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
         let table = readme.split("\n## Endpoints\n").nth(1).expect("a section").split("\n## ").next().expect("a part");
         let told: Vec<&str> = table.split("\n| `").skip(1).filter_map(|row| row.split('`').next()).collect();
-        assert_eq!(told, ["/", "/metrics", "/-/healthy", "/-/ready", "POST /-/reload"]);
+        assert_eq!(
+            told,
+            [
+                "/",
+                "/metrics",
+                "/api/v1/servers",
+                "/api/v1/servers/NAME",
+                "/api/v1/openapi.json",
+                "/-/healthy",
+                "/-/ready",
+                "POST /-/reload"
+            ]
+        );
         for path in told {
             let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
-            let state = State { reload: Some(Arc::new(|| Ok(()))), ..state() };
+            let store = fixture::store(&[("NAME", select::Standing::Healthy)]);
+            let state = State { reload: Some(Arc::new(|| Ok(()))), store, ..state() };
             assert_eq!(ask(state, Request::builder().method(method).uri(path)).await.status, StatusCode::OK, "{path}");
         }
     }
@@ -302,7 +324,7 @@ mod tests {
         for path in ["", "metrics", "/{x}", "/:x", "/*", "/a b", "//a", "/a//", "/?a", "/a#b", "/é", "/\"><script>"] {
             assert_eq!(check_path(path), Err(PathError::Malformed(path.into())));
         }
-        for path in ["/-", "/-/ready"] {
+        for path in ["/-", "/-/ready", "/api/v1/servers", "/api/v1/x"] {
             assert_eq!(check_path(path), Err(PathError::Taken(path.into())));
         }
         for path in ["/", "/metrics", "/a/b.c/", "/-a", "/a%20b"] {
