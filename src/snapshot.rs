@@ -18,7 +18,7 @@ use history::Recorder;
 
 use crate::health::Status;
 use crate::maintenance::Maintenance;
-use crate::probe::{Answer, Failure, Phases, ProbeError, Sessions};
+use crate::probe::{Answer, Failure, Phases, ProbeError, Protection, Sessions};
 use crate::target::{Labels, Target, TargetName, Timing};
 
 /// All targets at one moment, sorted by name.
@@ -56,6 +56,8 @@ pub struct LastPoll {
     pub consecutive_failures: u64,
     /// Time per phase, of the attempt that decided.
     pub phases: Phases,
+    /// How the target is protected; survives polls that failed.
+    pub protection: Protection,
     /// Since when the status has been what it is.
     pub status_since: SystemTime,
 }
@@ -141,6 +143,8 @@ pub struct PollReport {
     pub result: Result<Answer, ProbeError>,
     /// Time per phase, of the attempt that decided.
     pub phases: Phases,
+    /// How the target is protected.
+    pub protection: Protection,
     /// Attempts beyond the first.
     pub retries: u32,
     /// MCP sessions opened in this poll.
@@ -337,6 +341,7 @@ impl Slot {
                 last_success_at: last.and_then(|last| last.last_success_at),
                 consecutive_failures: last.map_or(0, |last| last.consecutive_failures) + 1,
                 phases: Phases::default(),
+                protection: last.map_or_else(Protection::default, |last| last.protection),
                 status_since: last.map_or_else(SystemTime::now, |last| last.status_since),
             }),
             ..TargetState::clone(&state)
@@ -373,6 +378,7 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
         last_success_at,
         consecutive_failures,
         phases: report.phases,
+        protection: report.protection,
         status_since: finished_at,
     };
     if let Some(previous) =
@@ -439,6 +445,7 @@ mod tests {
         let failure = |text| PollReport {
             result: Err(ProbeError::new(Failure::Dns, text)),
             phases: Phases::default(),
+            protection: Protection::default(),
             retries: 0,
             sessions_opened: 0,
             sessions_closed: 0,

@@ -16,7 +16,9 @@ use mcp_exporter::health::{
 use mcp_exporter::maintenance::{Maintenance, When, Window};
 use mcp_exporter::metrics::names::{self, Kind};
 use mcp_exporter::metrics::{Build, Format, Own, render};
-use mcp_exporter::probe::{Answer, Failure, Phase, Phases, ProbeError, ServerInfo, Source, Transport};
+use mcp_exporter::probe::{
+    Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, TlsVersion, Transport, Validity,
+};
 use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::{Counters, LastPoll, PollResult, Snapshot, TargetState};
 use mcp_exporter::target::{Labels, TargetName};
@@ -48,6 +50,7 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         last_success_at: Some(finished_at()),
         consecutive_failures: 0,
         phases,
+        protection: Protection::default(),
         status_since: finished_at(),
     };
     let (name, maintenance) = (TargetName::new(name), Maintenance::default());
@@ -149,7 +152,21 @@ fn talkative() -> Arc<TargetState> {
         server: server_info("codebase-mcp"),
     };
     let phases = phases(&[(Phase::Connect, 1_000), (Phase::Initialize, 20_000), (Phase::Request, 12_500)]);
-    answered("codebase", labels(&[("team", "search")]), counters, answer, phases)
+    let mut state = answered("codebase", labels(&[("team", "search")]), counters, answer, phases);
+    if let Some(last) = &mut Arc::make_mut(&mut state).last {
+        last.protection = Protection {
+            certificate: Some(the_year_2026()),
+            tls_version: Some(TlsVersion::Tls13),
+            token_expiry: Some(finished_at()),
+            auth_enforced: Some(true),
+        };
+    }
+    state
+}
+
+fn the_year_2026() -> Validity {
+    let seconds = Duration::from_secs;
+    Validity { not_before: seconds(1_767_225_600), not_after: seconds(1_798_761_600) }
 }
 
 /// A server that is down, and was up once.
@@ -161,6 +178,12 @@ fn down() -> Arc<TargetState> {
         last_success_at: Some(UNIX_EPOCH + Duration::from_secs(1_799_999_000)),
         consecutive_failures: 4,
         phases: phases(&[(Phase::Dns, 250), (Phase::Connect, 3_000_000)]),
+        protection: Protection {
+            certificate: Some(the_year_2026()),
+            tls_version: Some(TlsVersion::Tls12),
+            token_expiry: None,
+            auth_enforced: Some(false),
+        },
         status_since: finished_at(),
     };
     let (name, labels, maintenance) = (TargetName::new("down"), Labels::default(), Maintenance::default());
@@ -469,7 +492,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 53] = [
+const SPECIFIED: [(&str, &str, &[&str]); 58] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -506,6 +529,11 @@ const SPECIFIED: [(&str, &str, &[&str]); 53] = [
     ("mcp_last_poll_timestamp_seconds", "gauge", &[]),
     ("mcp_last_success_timestamp_seconds", "gauge", &[]),
     ("mcp_maintenance", "gauge", &[]),
+    ("mcp_tls_certificate_not_before_timestamp_seconds", "gauge", &[]),
+    ("mcp_tls_certificate_not_after_timestamp_seconds", "gauge", &[]),
+    ("mcp_tls_version_info", "gauge", &["version"]),
+    ("mcp_auth_token_expiry_timestamp_seconds", "gauge", &[]),
+    ("mcp_auth_enforced", "gauge", &[]),
     ("mcp_sessions_opened_total", "counter", &[]),
     ("mcp_sessions_closed_total", "counter", &[]),
     ("mcp_health_document_invalid_fields_total", "counter", &[]),
@@ -678,6 +706,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             last_success_at: None,
             consecutive_failures: 1,
             phases: phases(&[(Phase::Request, 12_500)]),
+            protection: Protection::default(),
             status_since: finished_at(),
         };
         let state = TargetState {

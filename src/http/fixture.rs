@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::select::Standing;
 use crate::health::{Check, Database, HealthDocument, Pool, Status};
 use crate::maintenance::Maintenance;
-use crate::probe::{Answer, Failure, Phase, Phases, ProbeError, ServerInfo, Source, Transport};
+use crate::probe::{Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, Transport};
 use crate::snapshot::{PollReport, SnapshotStore};
 use crate::target::{Address, Command, Endpoint, EndpointRedactor, Labels, Target, TargetName, Timing};
 use crate::units::PromDuration;
@@ -61,7 +61,7 @@ fn report(standing: Standing) -> PollReport {
     let mut phases = Phases::default();
     phases.add(Phase::Connect, Duration::from_millis(1));
     phases.add(Phase::Request, Duration::from_millis(3));
-    PollReport { result, phases, retries: 0, sessions_opened: 1, sessions_closed: 0 }
+    PollReport { result, phases, protection: Protection::default(), retries: 0, sessions_opened: 1, sessions_closed: 0 }
 }
 
 fn answer(status: Status) -> Answer {

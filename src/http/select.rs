@@ -132,7 +132,7 @@ pub(super) mod tests {
     use super::*;
     use crate::health::{HealthDocument, Status};
     use crate::maintenance::Maintenance;
-    use crate::probe::{Answer, Failure, Phases, ProbeError, Source};
+    use crate::probe::{Answer, Failure, Phases, ProbeError, Protection, Source};
     use crate::snapshot::Counters;
     use crate::target::{Labels, TargetName};
 
@@ -160,6 +160,7 @@ pub(super) mod tests {
                 last_success_at: None,
                 consecutive_failures: 0,
                 phases: Phases::default(),
+                protection: Protection::default(),
                 status_since: SystemTime::UNIX_EPOCH + Duration::from_secs(100_000 - seconds),
             }),
         })

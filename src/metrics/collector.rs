@@ -133,6 +133,26 @@ fn write_samples(
         OfServer::ConsecutiveFailures => out.gauge(&[], last.map(|last| last.consecutive_failures as f64)),
         OfServer::LastPoll => out.gauge(&[], last.and_then(|last| last.finished_at).map(epoch_seconds)),
         OfServer::LastSuccess => out.gauge(&[], last.and_then(|last| last.last_success_at).map(epoch_seconds)),
+        OfServer::CertificateNotBefore => {
+            let seen = last.and_then(|last| last.protection.certificate);
+            out.gauge(&[], seen.map(|seen| seen.not_before.as_secs_f64()))
+        }
+        OfServer::CertificateNotAfter => {
+            let seen = last.and_then(|last| last.protection.certificate);
+            out.gauge(&[], seen.map(|seen| seen.not_after.as_secs_f64()))
+        }
+        // Of the connection, not of the certificate: without an answer there may be none.
+        OfServer::TlsVersion => {
+            match last.filter(|last| last.result.is_ok()).and_then(|last| last.protection.tls_version) {
+                Some(version) => out.gauge(&[("version", version.label())], Some(1.0)),
+                None => Ok(()),
+            }
+        }
+        OfServer::TokenExpiry => out.gauge(&[], last.and_then(|last| last.protection.token_expiry).map(epoch_seconds)),
+        OfServer::AuthEnforced => {
+            let enforced = last.and_then(|last| last.protection.auth_enforced);
+            out.gauge(&[], enforced.map(|enforced| f64::from(u8::from(enforced))))
+        }
         OfServer::SessionsOpened => out.counter(&[], counters.sessions_opened),
         OfServer::SessionsClosed => out.counter(&[], counters.sessions_closed),
         OfServer::InvalidFields => out.counter(&[], counters.invalid_fields),

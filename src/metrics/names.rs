@@ -129,6 +129,11 @@ pub(super) enum OfServer {
     LastPoll,
     LastSuccess,
     Maintenance,
+    CertificateNotBefore,
+    CertificateNotAfter,
+    TlsVersion,
+    TokenExpiry,
+    AuthEnforced,
     SessionsOpened,
     SessionsClosed,
     InvalidFields,
@@ -182,7 +187,7 @@ const REASON: Label = Label {
 };
 
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 40] = [
+pub(super) static SERVER: [(OfServer, Family); 45] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -275,6 +280,18 @@ pub(super) static SERVER: [(OfServer, Family); 40] = [
         "When a poll last succeeded, since the epoch.")),
     (OfServer::Maintenance, Family::new("mcp_maintenance", Gauge, &[],
         "1 while a maintenance window of the server is open; absent otherwise.")),
+    (OfServer::CertificateNotBefore, Family::new("mcp_tls_certificate_not_before_timestamp_seconds", Gauge, &[],
+        "From when on every certificate that the server showed last is valid, since the epoch.")),
+    (OfServer::CertificateNotAfter, Family::new("mcp_tls_certificate_not_after_timestamp_seconds", Gauge, &[],
+        "When the first of the certificates that the server showed last ends, since the epoch.")),
+    (OfServer::TlsVersion, Family::new("mcp_tls_version_info", Gauge, &[
+            Label { name: "version", values: &["TLSv1.2", "TLSv1.3"] },
+        ],
+        "The version of TLS that is spoken with the server; always 1.")),
+    (OfServer::TokenExpiry, Family::new("mcp_auth_token_expiry_timestamp_seconds", Gauge, &[],
+        "When the token that the server is sent ends, where that is known, since the epoch.")),
+    (OfServer::AuthEnforced, Family::new("mcp_auth_enforced", Gauge, &[],
+        "1 if the server refuses requests without credentials, 0 if it answers them; only with health.expect_auth.")),
     (OfServer::SessionsOpened, Family::new("mcp_sessions_opened_total", Counter, &[],
         "MCP sessions that the exporter opened.")),
     (OfServer::SessionsClosed, Family::new("mcp_sessions_closed_total", Counter, &[],
@@ -324,7 +341,7 @@ mod tests {
 
     use super::*;
     use crate::health::Dialect;
-    use crate::probe::{Failure, Phase, Source, Transport};
+    use crate::probe::{Failure, Phase, Source, TlsVersion, Transport};
     use crate::snapshot::PollResult;
 
     #[test]
@@ -364,6 +381,9 @@ mod tests {
         check("source", &[Source::Resource, Source::Tool, Source::Protocol, Source::Http].map(Source::label));
         let transports =
             [Transport::StreamableHttp, Transport::Sse, Transport::Stdio, Transport::Http, Transport::Unix];
+        let versions =
+            all().flat_map(|family| family.labels).find(|label| label.name == "version" && !label.values.is_empty());
+        assert_eq!(versions.map(|label| label.values), Some(&TlsVersion::ALL.map(TlsVersion::label)[..]));
         check("transport", &transports.map(Transport::label));
         let dialects = [
             Dialect::Guide,

@@ -88,8 +88,8 @@ async fn poll(session: &mut Session, target: &Target) -> PollReport {
             );
         }
         if attempt.result.is_ok() || number == target.timing.retries {
-            let Attempt { result, phases, .. } = attempt;
-            return PollReport { result, phases, retries: number, sessions_opened, sessions_closed };
+            let Attempt { result, phases, protection, .. } = attempt;
+            return PollReport { result, phases, protection, retries: number, sessions_opened, sessions_closed };
         }
         number += 1;
     }

@@ -8,6 +8,9 @@ mod outcome;
 mod session;
 pub mod transport;
 
-pub use outcome::{Answer, Attempt, Failure, Phase, Phases, ProbeError, ServerInfo, Sessions, Source, Transport};
+pub use outcome::{
+    Answer, Attempt, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Sessions, Source, TlsVersion,
+    Transport, Validity,
+};
 pub use session::{CLOSE_GRACE, Session};
 pub use transport::{Fetch, Shared, fetch};

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::health::HealthDocument;
 
@@ -274,6 +274,60 @@ impl Source {
     }
 }
 
+/// How a target is protected, as far as it has shown: kept from one attempt to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Protection {
+    /// The certificates it showed last, also those that were refused.
+    pub certificate: Option<Validity>,
+    /// Of the last TLS handshake that succeeded.
+    pub tls_version: Option<TlsVersion>,
+    /// When the token that is sent to it ends, where that is known.
+    pub token_expiry: Option<SystemTime>,
+    /// Whether it refuses those who show no credentials; `None` while nobody looked.
+    pub auth_enforced: Option<bool>,
+}
+
+/// The time in which a chain of certificates is valid: from the latest beginning to the earliest end, since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// The latest beginning.
+    pub not_before: Duration,
+    /// The earliest end.
+    pub not_after: Duration,
+}
+
+/// A version of TLS; also the label `version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// Every version that is spoken.
+    pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
+
+    /// The version that was agreed upon.
+    pub(crate) const fn of(version: rustls::ProtocolVersion) -> Option<Self> {
+        match version {
+            rustls::ProtocolVersion::TLSv1_2 => Some(Self::Tls12),
+            rustls::ProtocolVersion::TLSv1_3 => Some(Self::Tls13),
+            _ => None,
+        }
+    }
+
+    /// The value of the label `version`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
 /// A successful attempt.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -303,6 +357,8 @@ pub struct Attempt {
     pub result: Result<Answer, ProbeError>,
     /// Time per phase.
     pub phases: Phases,
+    /// How the target is protected, as far as has been seen up to now.
+    pub protection: Protection,
     /// MCP sessions that were opened.
     pub sessions_opened: u32,
     /// MCP sessions that ended, lost ones too.

@@ -84,6 +84,7 @@ impl Session {
         // What an attempt that was dropped has cost is told by the next.
         self.ledger.sessions_opened = before.sessions_opened;
         self.ledger.sessions_closed = before.sessions_closed;
+        self.ledger.protection = before.protection;
         while self.ending.try_join_next().is_some() {}
         let result = match timeout_at(deadline.into(), self.run(settings)).await {
             Ok(result) => result,
@@ -91,7 +92,8 @@ impl Session {
         };
         self.ledger.end();
         let Sessions { opened, closed } = self.take_account();
-        Attempt { result, phases: self.ledger.phases, sessions_opened: opened, sessions_closed: closed }
+        let Ledger { phases, protection, .. } = self.ledger;
+        Attempt { result, phases, protection, sessions_opened: opened, sessions_closed: closed }
     }
 
     /// Whether it is being opened, which goes on between attempts. Ends by itself, well or badly, within the startup time.
@@ -189,10 +191,14 @@ impl Session {
         }
         let State::Opening { work, .. } = &mut self.state else { unreachable!("closed was handled above") };
         let done = work.join_next().await.expect("an opening is one task");
-        let opened = done.unwrap_or_else(|panic| Opened {
-            result: Err(ProbeError::new(Failure::Protocol, "opening the conversation failed").because(panic)),
-            memory: Remembered::default(),
-            ledger: Ledger::new(self.ledger.deadline),
+        let opened = done.unwrap_or_else(|panic| {
+            let mut ledger = Ledger::new(self.ledger.deadline);
+            ledger.protection = self.ledger.protection;
+            Opened {
+                result: Err(ProbeError::new(Failure::Protocol, "opening the conversation failed").because(panic)),
+                memory: Remembered::default(),
+                ledger,
+            }
         });
         self.memory = opened.memory;
         self.ledger.absorb(&opened.ledger);
@@ -203,10 +209,12 @@ impl Session {
     fn open_aside(&self, patience: PromDuration) -> JoinSet<Opened> {
         let until = Instant::now() + patience.get();
         let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        let protection = self.ledger.protection;
         let mut memory = self.memory.clone();
         let mut work = JoinSet::new();
         let opening = async move {
             let mut ledger = Ledger::new(until);
+            ledger.protection = protection;
             let open = Conversation::open(&endpoint, &shared, &mut memory, &mut ledger);
             let result = match timeout_at(until.into(), open).await {
                 Ok(result) => result,

@@ -233,7 +233,7 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::health::{HealthDocument, Status};
-    use crate::probe::{Answer, Phases, Source};
+    use crate::probe::{Answer, Phases, Protection, Source};
 
     fn answer(status: Status, micros: u64) -> PollReport {
         let document = HealthDocument { status, message: Some("so it is".into()), ..HealthDocument::protocol() };
@@ -246,7 +246,14 @@ mod tests {
     }
 
     fn report(result: Result<Answer, ProbeError>) -> PollReport {
-        PollReport { result, phases: Phases::default(), retries: 0, sessions_opened: 0, sessions_closed: 0 }
+        PollReport {
+            result,
+            phases: Phases::default(),
+            protection: Protection::default(),
+            retries: 0,
+            sessions_opened: 0,
+            sessions_closed: 0,
+        }
     }
 
     /// Records polls one second apart, each after the one before it.
@@ -267,6 +274,7 @@ mod tests {
                 last_success_at: None,
                 consecutive_failures: 0,
                 phases: report.phases,
+                protection: report.protection,
                 status_since: at,
             });
         }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mcp_exporter::probe::{Failure, Phase};
-use mcp_exporter::target::TlsSettings;
+use mcp_exporter::probe::{Failure, Phase, Protection, TlsVersion, Validity};
+use mcp_exporter::target::{Endpoint, TlsSettings};
+use mcp_exporter::units::PromDuration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,7 +15,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::fake::{Fake, legacy};
-use crate::{Client, check};
+use crate::{Client, check, endpoint};
 
 /// A certificate authority, and files of what it signs.
 struct Authority {
@@ -94,6 +96,80 @@ async fn certificates_are_checked_as_configured() {
     assert!(right.ledger.phases.get(Phase::Tls).is_some());
 
     client(&server, TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }).text().await;
+}
+
+fn years(from: i32, until: i32) -> Validity {
+    let seconds = |year| Duration::from_secs(rcgen::date_time_ymd(year, 1, 1).unix_timestamp().try_into().unwrap());
+    Validity { not_before: seconds(from), not_after: seconds(until) }
+}
+
+fn valid(name: &str, from: i32, until: i32) -> CertificateParams {
+    let mut params = named(name);
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    params
+}
+
+#[tokio::test]
+async fn dates_are_told_of_certificates_that_are_refused() {
+    let (authority, another) = (Authority::new(), Authority::new());
+    for (name, from, until, trusted, said) in [
+        ("127.0.0.1", 2020, 2021, &authority, "expired"),
+        ("127.0.0.1", 2090, 2091, &authority, "not valid yet"),
+        ("mcp.example.com", 2020, 2091, &authority, "mcp.example.com"),
+        ("127.0.0.1", 2020, 2090, &another, "invalid peer certificate"),
+    ] {
+        let server = authority.serve("server", valid(name, from, until), false).await;
+        let mut client = client(&server, TlsSettings { ca_file: trusted.ca(), ..TlsSettings::default() });
+        check(&client.failure().await, Failure::Tls, said);
+        let expected = Protection { certificate: Some(years(from, until)), ..Protection::default() };
+        assert_eq!(client.ledger.protection, expected, "{said}");
+        // A server that is gone shows nothing new.
+        server.stop();
+        client.failure().await;
+        assert_eq!(client.ledger.protection, expected, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn dates_and_version_are_told_of_every_connection() {
+    let authority = Authority::new();
+    let server = authority.serve("server", valid("127.0.0.1", 2020, 2090), false).await;
+    for insecure_skip_verify in [false, true] {
+        let tls = TlsSettings { ca_file: authority.ca(), insecure_skip_verify, ..TlsSettings::default() };
+        let mut client = Client::of(Endpoint {
+            // Each question has a connection of its own; all but the first resume their session.
+            max_connection_age: PromDuration::from_millis(1),
+            ..endpoint(&format!("https://127.0.0.1:{}/mcp", server.port), |address| address.tls = tls)
+        });
+        for _ in 0..3 {
+            client.ledger.protection = Protection::default();
+            client.text().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert_eq!(client.ledger.protection.certificate, Some(years(2020, 2090)));
+            assert_eq!(client.ledger.protection.tls_version, Some(TlsVersion::Tls13));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_of_ours_is_shown_at_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = new.serve("server", named("127.0.0.1"), true).await;
+    old.sign("client", named("monitor"));
+    new.sign("client", named("monitor"));
+    let tls = TlsSettings {
+        ca_file: new.ca(),
+        cert_file: Some(old.file("client.pem")),
+        key_file: Some(old.file("client.key")),
+        ..TlsSettings::default()
+    };
+    let mut client = client(&server, tls);
+    check(&client.failure().await, Failure::Tls, "received fatal alert");
+    for file in ["client.pem", "client.key"] {
+        std::fs::copy(new.file(file), old.file(file)).unwrap();
+    }
+    client.text().await;
 }
 
 #[tokio::test]

@@ -17,11 +17,11 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::lookup::Lookups;
-use super::proxy;
 use super::said::Cause;
 use super::tls::{self, SharedTls, TargetTls};
 use super::{Ledger, Remark, Shared};
-use crate::probe::{Failure, Phase, ProbeError};
+use super::{certificate, proxy};
+use crate::probe::{Failure, Phase, ProbeError, TlsVersion};
 use crate::secret::Redactor;
 use crate::target::{HttpAddress, ProxyAddress};
 
@@ -179,8 +179,18 @@ impl Dialing<'_> {
         let host = self.address.url.host_str().unwrap_or_default();
         let name: ServerName<'static> = tls::server_name(settings, host).map_err(setup)?;
         let config = tls.config(settings, shared).await.map_err(setup)?;
-        let stream = TlsConnector::from(config).connect(name, socket).await.map_err(|error| self.no_tls(&error))?;
+        let (shaken, seen) = certificate::watch(TlsConnector::from(config).connect(name, socket)).await;
+        // What is known of an earlier one stays where this server sent none.
+        ledger.protection.certificate = seen.or(ledger.protection.certificate);
+        let stream = shaken.map_err(|error| self.no_tls(&error))?;
         ledger.end();
+        let connection = stream.get_ref().1;
+        if seen.is_none() {
+            // A session that is resumed has its certificates from the handshake that began it.
+            let resumed = connection.peer_certificates().and_then(certificate::validity);
+            ledger.protection.certificate = resumed.or(ledger.protection.certificate);
+        }
+        ledger.protection.tls_version = connection.protocol_version().and_then(TlsVersion::of);
         Ok(stream)
     }
 

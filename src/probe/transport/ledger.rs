@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::probe::{Phase, Phases};
+use crate::probe::{Phase, Phases, Protection};
 
 /// What an attempt may still take, and what it has cost so far.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Ledger {
     pub sessions_opened: u32,
     /// MCP sessions that ended, lost ones too.
     pub sessions_closed: u32,
+    /// How the target is protected. Outlives attempts.
+    pub protection: Protection,
     running: Option<(Phase, Instant)>,
     remark: Option<Remark>,
 }
@@ -58,6 +60,7 @@ impl Ledger {
             phases: Phases::default(),
             sessions_opened: 0,
             sessions_closed: 0,
+            protection: Protection::default(),
             running: None,
             remark: None,
         }
@@ -90,6 +93,7 @@ impl Ledger {
         }
         self.sessions_opened += other.sessions_opened;
         self.sessions_closed += other.sessions_closed;
+        self.protection = other.protection;
         self.remark = other.remark.or(self.remark);
     }
 

@@ -4,6 +4,7 @@
 //! limit, a shutdown): that ends at most the connection in use, never a session and never a child. The surprise: no
 //! connection has a task of its own, so an idle one costs nothing and a dropped attempt leaves nothing behind.
 
+mod certificate;
 mod child;
 mod credentials;
 mod dial;

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::sync::OnceCell;
 
+use super::certificate::Watched;
 use crate::target::TlsSettings;
 
 /// Servers whose tickets are kept. Rustls keeps 256 by itself, and a fleet is larger: each one beyond it costs a full
@@ -85,7 +86,7 @@ impl SharedTls {
     async fn common(&self) -> Result<Arc<ClientConfig>, SetupError> {
         let build = || async {
             let roots = Arc::clone(self.roots().await?);
-            let mut config = builder().with_root_certificates(roots).with_no_client_auth();
+            let mut config = verified_by(web_pki(roots)?).with_no_client_auth();
             config.resumption = Resumption::in_memory_sessions(RESUMABLE_SERVERS);
             config.alpn_protocols = vec![HTTP_1_1.to_vec()];
             Ok(Arc::new(config))
@@ -158,10 +159,19 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+/// A configuration whose certificates are looked at, and then judged by this verifier.
+fn verified_by(verifier: Arc<dyn ServerCertVerifier>) -> rustls::ConfigBuilder<ClientConfig, WantsClientCert> {
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring serves TLS 1.2 and 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Watched(verifier)))
+}
+
+/// The judge of certificates that rustls itself would use.
+fn web_pki(roots: Arc<RootCertStore>) -> Result<Arc<dyn ServerCertVerifier>, SetupError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+    Ok(verifier.map_err(|_| SetupError::NoRoots)?)
 }
 
 async fn load_system_roots() -> Result<Arc<RootCertStore>, SetupError> {
@@ -176,13 +186,13 @@ async fn load_system_roots() -> Result<Arc<RootCertStore>, SetupError> {
 }
 
 async fn build(settings: &TlsSettings, files: &Files, shared: &SharedTls) -> Result<ClientConfig, SetupError> {
-    let config = if settings.insecure_skip_verify {
-        builder().dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny::new()))
+    let config = verified_by(if settings.insecure_skip_verify {
+        Arc::new(AcceptAny::new())
     } else if let (Some(path), Some(pem)) = (&settings.ca_file, &files.ca) {
-        builder().with_root_certificates(roots_from(path, pem)?)
+        web_pki(Arc::new(roots_from(path, pem)?))?
     } else {
-        builder().with_root_certificates(Arc::clone(shared.roots().await?))
-    };
+        web_pki(Arc::clone(shared.roots().await?))?
+    });
     let mut config = match (&settings.cert_file, &files.cert, &settings.key_file, &files.key) {
         (Some(cert_path), Some(cert), Some(key_path), Some(key)) => {
             let unusable = |path: &Path, what| SetupError::Unusable { path: path.to_owned(), what };
