@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::health::{Status, Thresholds};
+use crate::maintenance::{Maintenance, Open};
 use crate::probe::{Answer, ProbeError};
 use crate::target::{Labels, TargetName};
 
@@ -15,6 +16,7 @@ pub(super) struct Finding {
     pub(super) labels: Labels,
     /// Where its figures turn yellow and red.
     pub(super) thresholds: Thresholds,
+    pub(super) maintenance: Maintenance,
     pub(super) result: Result<Answer, ProbeError>,
     pub(super) at: SystemTime,
 }
@@ -26,6 +28,11 @@ impl Finding {
             Some(_) => Verdict::NotHealthy,
             None => Verdict::NotChecked,
         }
+    }
+
+    /// Whether, why and until when it is worked on. That excuses nothing: the verdict is the same.
+    pub(super) fn open_maintenance(&self) -> Option<Open<'_>> {
+        self.maintenance.at(self.at)
     }
 
     /// What the server said; `None` when it could not be checked.

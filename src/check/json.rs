@@ -25,6 +25,12 @@ fn line(finding: &Finding) -> Object {
     line.put("server", Some(finding.name.as_str()));
     line.put("status", Some(finding.word()));
     line.nest("labels", labels);
+    if let Some(open) = finding.open_maintenance() {
+        let mut maintenance = Object::default();
+        maintenance.put("until", Some(format!("{:.3}", open.until)));
+        maintenance.put("reason", open.reason);
+        line.nest("maintenance", maintenance);
+    }
     match &finding.result {
         Ok(answer) => answered(&mut line, answer),
         Err(error) => failed(&mut line, error),

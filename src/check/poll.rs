@@ -66,6 +66,7 @@ impl Subject for Kept {
             name: self.target.name.clone(),
             labels: self.target.labels.clone(),
             thresholds: self.target.health.reading.thresholds,
+            maintenance: self.target.maintenance.clone(),
             result,
             at: SystemTime::now(),
         }

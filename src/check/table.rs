@@ -224,14 +224,19 @@ impl Note {
 }
 
 fn notes(finding: &Finding) -> Vec<Note> {
+    let maintenance = finding.open_maintenance().map(|open| {
+        let reason = open.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+        Note::new(ADVICE, "maintenance", format!("until {:.0}{reason}", open.until))
+    });
+    let mut notes: Vec<Note> = maintenance.into_iter().collect();
     match &finding.result {
-        Ok(answer) => answer_notes(answer),
+        Ok(answer) => notes.extend(answer_notes(answer)),
         Err(error) => {
-            let mut notes = vec![Note::new(BAD, error.failure.label(), error.chain())];
+            notes.push(Note::new(BAD, error.failure.label(), error.chain()));
             notes.extend(error.hint.as_deref().map(|hint| Note::new(ADVICE, "hint", hint)));
-            notes
         }
     }
+    notes
 }
 
 fn answer_notes(answer: &Answer) -> Vec<Note> {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::health::{Check, Database, Dialect, Disk, HealthDocument, Memory, Pool, Status, Thresholds};
+use crate::maintenance::{Maintenance, When, Window};
 use crate::probe::{Answer, Failure, ProbeError, ServerInfo, Source, Transport};
 use crate::target::{Labels, TargetName};
 
@@ -17,6 +18,7 @@ const NOON: Duration = Duration::from_millis(1_795_379_467_125);
 struct Fake {
     name: TargetName,
     labels: Labels,
+    maintenance: Maintenance,
     takes: Duration,
     script: VecDeque<Result<Answer, ProbeError>>,
     began: Instant,
@@ -38,6 +40,7 @@ impl Subject for Fake {
             name: self.name.clone(),
             labels: self.labels.clone(),
             thresholds: Thresholds::default(),
+            maintenance: self.maintenance.clone(),
             result,
             at: SystemTime::UNIX_EPOCH + NOON + self.began.elapsed(),
         }
@@ -53,6 +56,7 @@ fn fake(name: &str, millis: u64, script: impl IntoIterator<Item = Result<Answer,
     Fake {
         name: TargetName::new(name),
         labels: Labels::default(),
+        maintenance: Maintenance::default(),
         takes: Duration::from_millis(millis),
         script: script.into_iter().collect(),
         began: Instant::now(),
@@ -299,6 +303,54 @@ async fn json_is_one_object_a_line() {
     for line in ran.out.lines() {
         serde_json::from_str::<serde_json::Value>(line).expect("JSON");
     }
+}
+
+/// It is told of and excuses nothing: the exit code is that of the server.
+#[tokio::test(start_paused = true)]
+async fn maintenance_is_told_of() {
+    let window = |start: &str, reason: Option<&str>| {
+        let when =
+            When::Once { start: start.parse().expect("a time"), end: "2026-11-22T22:00:00Z".parse().expect("a time") };
+        Maintenance::new(vec![Window { when, reason: reason.map(Into::into) }])
+    };
+    let mended = || {
+        let mut fakes = [fake("billing", 5, [refused()]), fake("orders", 5, [well()]), fake("search", 5, [well()])];
+        fakes[0].maintenance = window("2026-11-22T20:00:00Z", Some("new disks"));
+        fakes[1].maintenance = window("2026-11-22T20:00:00Z", None);
+        fakes[2].maintenance = window("2026-11-22T21:00:00Z", Some("not yet"));
+        fakes
+    };
+    let ran = run(&mut mended(), Options::default(), PIPE).await;
+    assert_eq!(
+        ran.out,
+        "   SERVER   STATUS   DATABASE  POOL  LATENCY
+✖  billing  failed   –         –           –
+     maintenance: until 2026-11-22T22:00:00Z, new disks
+     connect: could not connect to http://localhost:8000/mcp: connection refused
+     hint: is the server running, and does it listen there?
+✔  orders   healthy  –         –      2.0 ms
+     maintenance: until 2026-11-22T22:00:00Z
+✔  search   healthy  –         –      2.0 ms
+
+3 servers: 2 healthy, 1 failed in 5.0 ms
+"
+    );
+    assert_eq!(ran.code, 2);
+    let ran = run(&mut mended(), Options { output: Output::Json, ..Options::default() }, PIPE).await;
+    let said: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["maintenance"].take())
+        .collect();
+    let until = "2026-11-22T22:00:00.000Z";
+    assert_eq!(
+        said,
+        [
+            serde_json::json!({"until": until, "reason": "new disks"}),
+            serde_json::json!({"until": until}),
+            serde_json::Value::Null
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
