@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Reloader};
-use crate::http::{self, ListenAddress};
+use crate::http::{self, Gate, ListenAddress};
 use crate::metrics::{Build, Own};
 use crate::poll::Supervisor;
 use crate::probe::Shared;
@@ -33,13 +33,48 @@ const BUILD: Build = Build {
 #[derive(Debug)]
 pub struct Settings {
     /// Where to listen; at least one.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Listen,
+    /// Who may ask; `None`: everybody, over plain HTTP.
+    pub gate: Option<Arc<Gate>>,
     /// Path of the metrics.
     pub telemetry_path: String,
     /// In front of every path; empty for none.
     pub route_prefix: String,
     /// Whether POST /-/reload works.
     pub enable_lifecycle: bool,
+}
+
+/// Where the sockets come from.
+#[derive(Debug)]
+pub enum Listen {
+    /// We take them.
+    Addresses(Vec<ListenAddress>),
+    /// systemd has passed them.
+    Passed(Vec<std::net::TcpListener>),
+}
+
+impl Listen {
+    async fn sockets(&self) -> Result<Vec<TcpListener>, StartError> {
+        let mut sockets = Vec::new();
+        match self {
+            Self::Addresses(addresses) => {
+                for address in addresses {
+                    let bound = address.bind().await;
+                    sockets.push(bound.map_err(|source| StartError::Bind { address: address.clone(), source })?);
+                }
+            }
+            Self::Passed(passed) => {
+                for socket in passed {
+                    let socket = socket.try_clone().and_then(|socket| {
+                        socket.set_nonblocking(true)?;
+                        TcpListener::from_std(socket)
+                    });
+                    sockets.push(socket.map_err(StartError::Passed)?);
+                }
+            }
+        }
+        Ok(sockets)
+    }
 }
 
 /// Why the daemon did not start.
@@ -54,6 +89,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A socket that systemd passed cannot be used.
+    #[error("could not use the socket that systemd passed")]
+    Passed(#[source] io::Error),
     /// The operating system refused a signal handler.
     #[error("could not catch signals")]
     Signals(#[source] io::Error),
@@ -70,7 +108,7 @@ impl StartError {
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need the capability CAP_NET_BIND_SERVICE; the default port 10627 does not")
             }
-            Self::Bind { .. } | Self::Signals(_) => None,
+            Self::Bind { .. } | Self::Passed(_) | Self::Signals(_) => None,
         }
     }
 }
@@ -91,11 +129,7 @@ impl App {
     ///
     /// When a port cannot be had.
     pub async fn prepare(settings: Settings, reloader: Reloader) -> Result<Self, StartError> {
-        let mut listeners = Vec::new();
-        for address in &settings.listen {
-            let bound = address.bind().await;
-            listeners.push(bound.map_err(|source| StartError::Bind { address: address.clone(), source })?);
-        }
+        let listeners = settings.listen.sockets().await?;
         let signals = Signals::catch().map_err(StartError::Signals)?;
         Ok(Self { settings, reloader: Arc::new(reloader), listeners, signals })
     }
@@ -131,11 +165,13 @@ impl App {
             reload: self.settings.enable_lifecycle.then(|| Arc::new(move || on_request.run()) as http::ReloadFn),
         };
         for address in self.addresses() {
-            info!(%address, version = env!("CARGO_PKG_VERSION"), servers = configs.borrow().targets.len(), "listening");
+            let tls = self.settings.gate.as_ref().is_some_and(|gate| gate.speaks_tls());
+            let servers = configs.borrow().targets.len();
+            info!(%address, tls, version = env!("CARGO_PKG_VERSION"), servers, "listening");
         }
         let supervisor = Supervisor::new(Arc::clone(&store), own, Arc::new(Shared::new()));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(http::serve(self.listeners, http::router(state), serving.clone()));
+        tasks.spawn(http::serve(self.listeners, http::router(state), self.settings.gate.clone(), serving.clone()));
         tasks.spawn(supervisor.run(configs, polling.clone()));
 
         let mut reloads = tokio::task::JoinSet::new();

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, Resettable};
@@ -15,11 +16,11 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::app::{App, Settings};
+use crate::app::{App, Listen, Settings};
 use crate::check;
 use crate::config::{Reloader, Sources};
 use crate::demo::Fleet;
-use crate::http::{ListenAddress, check_path};
+use crate::http::{Gate, ListenAddress, check_path, passed_sockets};
 use crate::shutdown::Signals;
 use crate::target::Target;
 use crate::telemetry::{LogFormat, LogLevel};
@@ -95,6 +96,20 @@ struct DaemonFlags {
         hide_default_value = true
     )]
     listen: Vec<ListenAddress>,
+
+    /// Listen on the sockets that systemd passes instead of addresses
+    #[arg(
+        long = "web.systemd-socket",
+        env = "MCP_EXPORTER_WEB_SYSTEMD_SOCKET",
+        value_parser = BoolishValueParser::new()
+    )]
+    systemd_socket: bool,
+
+    /// File that says who may ask, and how: TLS, client certificates, passwords, headers, rate limit
+    ///
+    /// In the format of Prometheus' exporter-toolkit; read again when it changes.
+    #[arg(long = "web.config.file", env = "MCP_EXPORTER_WEB_CONFIG_FILE", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
 
     /// Path under which metrics are served
     #[arg(
@@ -417,13 +432,37 @@ impl DaemonFlags {
         Ok(prefix.trim_end_matches('/').to_owned())
     }
 
+    /// To be called before any thread runs, for the sake of [`passed_sockets`].
     fn settings(&self) -> Result<Settings, Complaint> {
         Ok(Settings {
-            listen: self.listen.clone(),
+            listen: self.listen()?,
+            gate: self.gate()?,
             telemetry_path: self.telemetry_path.clone(),
             route_prefix: self.prefix()?,
             enable_lifecycle: self.enable_lifecycle,
         })
+    }
+
+    fn listen(&self) -> Result<Listen, Complaint> {
+        if !self.systemd_socket {
+            return Ok(Listen::Addresses(self.listen.clone()));
+        }
+        match passed_sockets() {
+            Ok(passed) if !passed.is_empty() => Ok(Listen::Passed(passed)),
+            Ok(_) => Err(Complaint::new("systemd has passed no socket to listen on")
+                .hint(Some("start mcp-exporter.socket, or leave out --web.systemd-socket"))),
+            Err(error) => Err(Complaint::new(format!("what systemd has passed is no socket to listen on: {error}"))
+                .hint(Some("the socket unit needs ListenStream= with an address and a port"))),
+        }
+    }
+
+    fn gate(&self) -> Result<Option<Arc<Gate>>, Complaint> {
+        let Some(file) = &self.web_config_file else { return Ok(None) };
+        let (gate, warnings) = Gate::open(file).map_err(|error| Complaint::of(&error))?;
+        for warning in warnings.iter() {
+            warn!("{warning}");
+        }
+        Ok(Some(Arc::new(gate)))
     }
 }
 
@@ -467,13 +506,14 @@ fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
             }
         }
         let path = format!("{}{}", settings.route_prefix, settings.telemetry_path);
+        let scheme = if settings.gate.as_ref().is_some_and(|gate| gate.speaks_tls()) { "https" } else { "http" };
         let app = prepare(settings, Reloader::fixed(targets)).await?;
         let address = app.addresses().first().copied().ok_or_else(|| Complaint::new("no address to listen on"))?;
         let host = match address.ip() {
             ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
             _ => address.to_string(),
         };
-        print(&fleet.welcome(&format!("http://{host}{path}")))?;
+        print(&fleet.welcome(&format!("{scheme}://{host}{path}")))?;
         let asked_to_stop = app.run().await;
         fleet.stop().await;
         Ok(if asked_to_stop { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -608,7 +648,8 @@ fn check_config(file: &std::path::Path) -> Result<ExitCode, Complaint> {
 
 fn healthcheck(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
     let Some(address) = flags.listen.first() else { return Err(Complaint::new("no address to ask")) };
-    match run_async(crate::healthcheck::healthcheck(address, &flags.prefix()?))? {
+    let guarded = flags.web_config_file.is_some();
+    match run_async(crate::healthcheck::healthcheck(address, &flags.prefix()?, guarded))? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Complaint::of(&error)),
     }

@@ -114,7 +114,8 @@ fn maintenance_is_of_whom_its_rule_means() {
 
 #[test]
 fn the_examples_are_valid() {
-    let files = folder("config");
+    // The web configuration is another format: tests/web_config reads its example.
+    let files: Vec<PathBuf> = folder("config").into_iter().filter(|file| !file.ends_with("web.example.yaml")).collect();
     assert_eq!(files.len(), 6);
     for file in files {
         let text = fs::read_to_string(&file).expect("the file");

@@ -33,7 +33,9 @@ debian_packages() {
     local missing=()
     { command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
     { command -v amtool && command -v prometheus-alertmanager; } >/dev/null || missing+=(prometheus-alertmanager)
-    command -v systemd-analyze >/dev/null || missing+=(systemd)
+    { command -v systemd-analyze && command -v systemd-socket-activate; } >/dev/null || missing+=(systemd)
+    # With HTTP/2, as Debian's has it.
+    command -v curl >/dev/null || missing+=(curl)
     # kubectl 1.27 or later; Debian 12's own is older, and the tests of deploy/ say so.
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
     command -v cc >/dev/null || missing+=(build-essential)

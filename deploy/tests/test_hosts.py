@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from common import DEPLOY, ENV, EXPORTER, ROOT, exporter, free_port, get, load, process, run, wait_for
 
 UNIT = DEPLOY / "systemd/mcp-exporter.service"
+SOCKET = DEPLOY / "systemd/mcp-exporter.socket"
 STDIO = DEPLOY / "systemd/mcp-exporter.service.d/stdio.conf"
 
 
@@ -30,6 +31,15 @@ class Systemd(unittest.TestCase):
         for parts in ((), (STDIO,)):
             with self.subTest(parts):
                 self.assertEqual(run("systemd-analyze", "verify", "--man=no", self.unit(*parts)), "")
+
+    def test_socket(self):
+        unit = self.unit()
+        path = shutil.copy(SOCKET, unit.parent)
+        self.assertEqual(run("systemd-analyze", "verify", "--man=no", path, unit), "")
+        # The service of the socket is the one of its name, and what its first lines say to set is a variable of ours.
+        self.assertEqual(SOCKET.stem, UNIT.stem)
+        variable = re.search(r"(MCP_EXPORTER_\w+)=true in /etc/default/mcp-exporter", SOCKET.read_text())[1]
+        self.assertIn(f"[env: {variable}]", run(EXPORTER, "--help"))
 
     def test_exposure(self):
         # The drop-in is looser on purpose, and still within the limit.

@@ -147,7 +147,7 @@ fn plain_words(expected: &dyn Expected) -> String {
 }
 
 /// The nearest known word, or all of them.
-fn did_you_mean(word: &str, known: &[&str], all: &str) -> String {
+pub(super) fn did_you_mean(word: &str, known: &[&str], all: &str) -> String {
     let nearest = known.iter().map(|known| (distance(word, known), known)).min();
     match nearest {
         Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => format!("did you mean `{nearest}`?"),

@@ -5,6 +5,8 @@
 //! `resolve` turns those into a [`Config`]. Every step gathers problems and goes on, so that a reader gets all of
 //! them at once, each with its place and, where there is one, a hint.
 //!
+//! The web configuration ([`web`]) goes the same way, without `expand`.
+//!
 //! Knows nothing of probing or of MCP. What surprises: whatever stands in `${...}` counts as a secret, wherever it is.
 
 mod address;
@@ -21,6 +23,7 @@ mod reload;
 mod resolve;
 mod settings;
 mod tree;
+pub mod web;
 mod yaml;
 
 use std::fmt;

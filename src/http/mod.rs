@@ -7,11 +7,14 @@ mod answer;
 mod api;
 #[cfg(test)]
 mod fixture;
+mod gate;
 mod lifecycle;
 mod metrics;
 mod negotiate;
+mod passwords;
 mod select;
 mod server;
+mod tls;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,7 +26,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-pub use server::{ListenAddress, ListenAddressError, serve};
+pub use gate::{Gate, GateError};
+pub use server::{ListenAddress, ListenAddressError, passed_sockets, serve};
 
 use crate::metrics::Own;
 use crate::snapshot::SnapshotStore;

@@ -1,20 +1,32 @@
 //! Listens, accepts, and drains: the part of HTTP that has sockets.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use listenfd::ListenFd;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use super::gate::{Gate, Handshake};
 
 /// Connections open at once, over all listeners; a further one waits in the kernel's queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -23,6 +35,15 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long answers under way may take to finish when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// A client that has not shaken hands within this time is not waited for.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of one HTTP/2 connection under way at once; Prometheus has one, a browser with the page open a few.
+const MAX_STREAMS: u32 = 32;
+/// Largest head of an HTTP/2 request, uncompressed.
+const MAX_HEAD_BYTES: u32 = 64 << 10;
+/// How often a silent HTTP/2 client is asked whether it is still there, and how long its answer may take.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after `accept` failed, most likely because no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -94,22 +115,35 @@ impl ListenAddress {
     }
 }
 
-/// Serves until `stop`; then answers under way may finish, within five seconds.
-pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: CancellationToken) {
+/// The sockets that systemd has passed to this process, none where it has not. To be called once, before any other thread
+/// runs: the variables that tell of them are taken out of the environment, so that no child takes them for its own.
+///
+/// # Errors
+///
+/// One of them is not a listening TCP socket.
+pub fn passed_sockets() -> io::Result<Vec<std::net::TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    (0..passed.len()).filter_map(|index| passed.take_tcp_listener(index).transpose()).collect()
+}
+
+/// Serves until `stop`; then answers under way may finish, within five seconds. Without a gate everybody is let in, over
+/// plain HTTP.
+pub async fn serve(listeners: Vec<TcpListener>, router: Router, gate: Option<Arc<Gate>>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, router.clone(), Arc::clone(&places), stop.clone()));
+        let server = Server { router: router.clone(), gate: gate.clone(), stop: stop.clone() };
+        accepting.spawn(accept(listener, server, Arc::clone(&places)));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>, stop: CancellationToken) {
+async fn accept(listener: TcpListener, server: Server, places: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = server.stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             accepted = async {
                 let place = Arc::clone(&places).acquire_owned().await;
@@ -118,9 +152,11 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>, s
         };
         match accepted {
             (Ok(place), Ok((stream, peer))) => {
-                let connection = answer(stream, peer, router.clone(), stop.clone());
+                let connection = server.clone().connection(stream);
                 connections.spawn(async move {
-                    connection.await;
+                    if let Err(error) = connection.await {
+                        debug!(%peer, "connection ended: {error}");
+                    }
                     drop(place);
                 });
             }
@@ -139,26 +175,139 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>, s
     }
 }
 
-async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    // A scrape's last segment must not wait for the client's delayed acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, "connection ended: {error}");
-        return;
-    }
-    let service = TowerToHyperService::new(router);
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        biased;
-        served = connection.as_mut() => served,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// What every connection needs.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    gate: Option<Arc<Gate>>,
+    stop: CancellationToken,
+}
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Server {
+    /// From the first byte to the last.
+    async fn connection(self, mut stream: TcpStream) -> Result<(), ConnectionError> {
+        // A scrape's last segment must not wait for the client's delayed acknowledgement.
+        stream.set_nodelay(true)?;
+        let Some(gate) = self.gate.clone().filter(|gate| gate.speaks_tls()) else {
+            return self.http1(stream, true).await;
+        };
+        let secured = async {
+            if speaks_http(&stream).await? {
+                refuse_plain_http(&mut stream).await?;
+                return Ok(None);
+            }
+            let Some(Handshake { config, usable }) = gate.handshake().await else { return Ok(None) };
+            let stream = TlsAcceptor::from(config).accept(stream).await?;
+            Ok::<_, ConnectionError>(Some((stream, usable)))
+        };
+        let secured = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(()),
+            secured = tokio::time::timeout(HANDSHAKE_TIMEOUT, secured) => secured,
+        };
+        let Some((stream, usable)) = secured.map_err(|_| "no TLS handshake in time")?? else { return Ok(()) };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => self.http2(stream, usable).await,
+            _ => self.http1(stream, usable).await,
         }
-    };
-    if let Err(error) = served {
-        debug!(%peer, "connection ended: {error}");
+    }
+
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Unpin, usable: bool) -> Result<(), ConnectionError> {
+        let stop = self.stop.clone();
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        let service = service_fn(move |request| self.clone().answer(request, usable));
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            biased;
+            served = connection.as_mut() => return Ok(served?),
+            () = stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        Ok(connection.await?)
+    }
+
+    async fn http2(self, stream: TlsStream<TcpStream>, usable: bool) -> Result<(), ConnectionError> {
+        let stop = self.stop.clone();
+        let streams = Streams::default();
+        let mut builder = hyper::server::conn::http2::Builder::new(streams.clone());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_BYTES)
+            .keep_alive_interval(Some(PING_INTERVAL))
+            .keep_alive_timeout(PING_TIMEOUT);
+        let asked = Arc::new(Notify::new());
+        let asking = Arc::clone(&asked);
+        let service = service_fn(move |request| {
+            asking.notify_one();
+            self.clone().answer(request, usable)
+        });
+        let _streams = StreamsGuard(streams);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        loop {
+            tokio::select! {
+                biased;
+                served = connection.as_mut() => return Ok(served?),
+                () = stop.cancelled() => break,
+                more = tokio::time::timeout(HEAD_TIMEOUT, asked.notified()) => if more.is_err() { break },
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        Ok(connection.await?)
+    }
+
+    /// Lets in whoever may, and answers.
+    async fn answer(self, request: Request<Incoming>, usable: bool) -> Result<Response, Infallible> {
+        let Self { router, gate, .. } = self;
+        let router = TowerToHyperService::new(router);
+        match gate {
+            Some(gate) => gate.admit(request.headers(), usable).await.answer(router.call(request)).await,
+            None => router.call(request).await,
+        }
+    }
+}
+
+/// Whether a client takes a TLS port for a plain one: what it sends begins with a letter, which no TLS record does.
+async fn speaks_http(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let count = stream.peek(&mut first).await?;
+    Ok(count > 0 && first[0].is_ascii_uppercase())
+}
+
+/// Tells it. What has arrived of the request is read first: unread, it would take the answer down with it.
+async fn refuse_plain_http(stream: &mut TcpStream) -> io::Result<()> {
+    const TOLD: &str = "this port speaks TLS: use `https://`\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{TOLD}",
+        TOLD.len()
+    );
+    let mut request = [0; 8192];
+    let _head_bytes = stream.read(&mut request).await?;
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// Where HTTP/2 answers the requests of one connection; they end with it.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, work: F) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(work);
+    }
+}
+
+struct StreamsGuard(Streams);
+
+impl Drop for StreamsGuard {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 
