@@ -457,6 +457,9 @@ fn a_server_has_at_most_its_limit_of_series() {
 
 #[test]
 fn every_family_can_be_written_and_none_is_bare() {
+    // Its tasks are counted, where there is one.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _runtime = runtime.enter();
     let text = render(&Snapshot { targets: vec![talkative(), down(), unpolled()] }, Some(&own()), Format::Text);
     let typed: Vec<&str> = text
         .lines()
@@ -492,7 +495,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 58] = [
+const SPECIFIED: [(&str, &str, &[&str]); 59] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -543,6 +546,7 @@ const SPECIFIED: [(&str, &str, &[&str]); 58] = [
     ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("mcp_exporter_servers", "gauge", &[]),
     ("mcp_exporter_polls_in_flight", "gauge", &[]),
+    ("mcp_exporter_tasks", "gauge", &[]),
     ("mcp_exporter_poll_schedule_lag_seconds", "histogram", &[]),
     ("process_cpu_seconds_total", "counter", &[]),
     ("process_resident_memory_bytes", "gauge", &[]),

@@ -148,6 +148,7 @@ pub(super) enum OfExporter {
     ReloadSuccessTimestamp,
     Servers,
     PollsInFlight,
+    Tasks,
     ScheduleLag,
     ProcessCpu,
     ProcessResidentMemory,
@@ -303,7 +304,7 @@ pub(super) static SERVER: [(OfServer, Family); 45] = [
 ];
 
 #[rustfmt::skip]
-pub(super) static EXPORTER: [(OfExporter, Family); 13] = [
+pub(super) static EXPORTER: [(OfExporter, Family); 14] = [
     (OfExporter::BuildInfo, Family::new("mcp_exporter_build_info", Gauge, &[
             open("version"), open("commit"), open("rustc"),
         ],
@@ -317,6 +318,8 @@ pub(super) static EXPORTER: [(OfExporter, Family); 13] = [
         "Servers in the configuration, polled or not.")),
     (OfExporter::PollsInFlight, Family::new("mcp_exporter_polls_in_flight", Gauge, &[],
         "Polls that run just now.")),
+    (OfExporter::Tasks, Family::new("mcp_exporter_tasks", Gauge, &[],
+        "Tasks of the exporter's runtime: one per polled server, and those that serve.")),
     (OfExporter::ScheduleLag, Family::new("mcp_exporter_poll_schedule_lag_seconds", Histogram, &[],
         "How much later than planned polls began.")),
     (OfExporter::ProcessCpu, Family::new("process_cpu_seconds_total", Counter, &[],

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use tokio::runtime::Handle;
 
 use super::collector::{FamilyWriter, epoch_seconds};
 use super::names::{self, OfExporter};
@@ -23,7 +24,8 @@ pub struct Build {
 }
 
 /// Upper bounds of `mcp_exporter_poll_schedule_lag_seconds`: a timer's own coarseness, a busy machine, a starved one.
-const LAG_BUCKETS: [f64; 7] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0];
+/// 50 ms is what 99 of 100 polls shall keep to with ten thousand servers.
+const LAG_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// The exporter's own numbers. One per process, shared by all who count.
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Own {
             lag_seconds_sum: Duration::from_nanos(self.lag_nanos.load(Relaxed)).as_secs_f64(),
             reload_successful: known(self.reload_successful.load(Relaxed)),
             reload_success_seconds: known(self.reload_success_seconds.load(Relaxed)).map(f64::from_bits),
+            tasks: Handle::try_current().ok().map(|runtime| runtime.metrics().num_alive_tasks() as u64),
             process: Process::read(self.boot_seconds),
         }
     }
@@ -122,6 +125,8 @@ pub(super) struct OwnReading {
     lag_seconds_sum: f64,
     reload_successful: Option<u64>,
     reload_success_seconds: Option<f64>,
+    /// `None` outside of a runtime.
+    tasks: Option<u64>,
     process: Process,
 }
 
@@ -145,6 +150,7 @@ impl OwnReading {
             OfExporter::ReloadSuccessTimestamp => out.gauge(&[], self.reload_success_seconds),
             OfExporter::Servers => out.gauge(&[], whole(Some(self.servers))),
             OfExporter::PollsInFlight => out.gauge(&[], whole(Some(self.polls_in_flight))),
+            OfExporter::Tasks => out.gauge(&[], whole(self.tasks)),
             OfExporter::ScheduleLag => out.histogram(self.lag_seconds_sum, &LAG_BUCKETS, &self.lag_buckets),
             OfExporter::ProcessCpu => match self.process.cpu_seconds {
                 Some(seconds) => out.counter(&[], seconds),
