@@ -26,6 +26,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// What an answer is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
+    Html,
     Json,
 }
 
@@ -80,6 +81,7 @@ impl Answers {
 impl Kind {
     const fn content_type(self) -> &'static str {
         match self {
+            Self::Html => "text/html; charset=utf-8",
             Self::Json => "application/json",
         }
     }

@@ -14,15 +14,15 @@ mod negotiate;
 mod passwords;
 mod select;
 mod server;
+mod status;
 mod tls;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
@@ -76,7 +76,9 @@ pub fn check_path(path: &str) -> Result<String, PathError> {
     if !path.starts_with('/') || path.contains("//") || !path.bytes().all(plain) {
         return Err(PathError::Malformed(path.to_owned()));
     }
-    match path == "/-" || ["/-/", "/api/v1/"].iter().any(|ours| path.starts_with(ours)) {
+    match ["/-", "/servers"].contains(&path)
+        || ["/-/", "/servers/", "/api/v1/"].iter().any(|ours| path.starts_with(ours))
+    {
         true => Err(PathError::Taken(path.to_owned())),
         false => Ok(path.to_owned()),
     }
@@ -87,7 +89,9 @@ pub fn router(state: State) -> Router {
     let State { store, own, telemetry_path, route_prefix, ready, reload } = state;
     let prefix = route_prefix.trim_end_matches('/');
     let at = |path: &str| format!("{prefix}{path}");
-    let servers = api::Api { store: Arc::clone(&store), answers: answer::Answers::default() };
+    let answers = answer::Answers::default();
+    let servers = api::Api { store: Arc::clone(&store), answers: answers.clone() };
+    let pages = status::Pages { store: Arc::clone(&store), answers, metrics: telemetry_path[1..].into() };
     let mut router = Router::new()
         .route(&at(&telemetry_path), get(metrics::scrape).with_state(metrics::Scrapes::new(store, own)))
         .route(&at("/-/healthy"), get(lifecycle::healthy))
@@ -96,9 +100,14 @@ pub fn router(state: State) -> Router {
         .route(&at("/api/v1/servers"), get(api::list).with_state(servers.clone()))
         .route(&at("/api/v1/servers/{*name}"), get(api::server).with_state(servers))
         .route(&at("/api/v1/openapi.json"), get(api::describe).with_state(api::description().to_string().into()));
+    router = router
+        .route(&at("/servers"), redirect("./".to_owned()))
+        .route(&at("/servers/"), redirect("../".to_owned()))
+        .route(&at("/servers/{*name}"), get(status::server).with_state(pages.clone()))
+        .route(&at("/-/page/{name}"), get(status::asset));
     // Metrics at `/` leave no room for a page.
     if telemetry_path != "/" {
-        router = router.route(&at("/"), html(landing_page(&telemetry_path)));
+        router = router.route(&at("/"), get(status::fleet).with_state(pages.clone()));
     }
     if let Some((_, last)) = prefix.rsplit_once('/') {
         // Relative, because a proxy in front may know us by another path.
@@ -106,23 +115,6 @@ pub fn router(state: State) -> Router {
         router = router.route("/", redirect(format!("{}/", &prefix[1..])));
     }
     router.fallback(not_found).method_not_allowed_fallback(method_not_allowed)
-}
-
-/// Links for people, relative for the same reason. [`check_path`] leaves nothing to escape in them.
-fn landing_page(telemetry_path: &str) -> String {
-    let mut page = String::from(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>mcp-exporter</title></head>\n\
-         <body>\n<h1>mcp-exporter</h1>\n<p>Health of MCP servers for Prometheus.</p>\n<ul>\n",
-    );
-    for (path, text) in [(telemetry_path, "Metrics"), ("/-/healthy", "Alive"), ("/-/ready", "Ready")] {
-        writeln!(page, "<li><a href=\"{}\">{text}</a></li>", &path[1..]).expect("a String takes every write");
-    }
-    page.push_str("</ul>\n</body>\n</html>\n");
-    page
-}
-
-fn html(page: String) -> MethodRouter {
-    get(([(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], page))
 }
 
 fn redirect(to: String) -> MethodRouter {
@@ -142,7 +134,7 @@ mod tests {
     use std::io::Read as _;
 
     use axum::body::{Body, to_bytes};
-    use axum::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+    use axum::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
     use axum::http::{HeaderMap, Method};
     use tower::ServiceExt as _;
 
@@ -282,6 +274,7 @@ mod tests {
             told,
             [
                 "/",
+                "/servers/NAME",
                 "/metrics",
                 "/api/v1/servers",
                 "/api/v1/servers/NAME",
@@ -313,7 +306,7 @@ mod tests {
             assert_eq!(get(moved.clone(), path).await.status, StatusCode::NOT_FOUND, "{path}");
         }
         let page = get(moved, "/mon/mcp/").await;
-        assert!(page.text().contains("<a href=\"m\">"), "{}", page.text());
+        assert!(page.text().contains("<a href=\"m\">Metrics"), "{}", page.text());
         assert_eq!(page.header(CONTENT_TYPE), "text/html; charset=utf-8");
     }
 
@@ -328,7 +321,7 @@ mod tests {
         for path in ["", "metrics", "/{x}", "/:x", "/*", "/a b", "//a", "/a//", "/?a", "/a#b", "/é", "/\"><script>"] {
             assert_eq!(check_path(path), Err(PathError::Malformed(path.into())));
         }
-        for path in ["/-", "/-/ready", "/api/v1/servers", "/api/v1/x"] {
+        for path in ["/-", "/-/ready", "/api/v1/servers", "/api/v1/x", "/servers", "/servers/x"] {
             assert_eq!(check_path(path), Err(PathError::Taken(path.into())));
         }
         for path in ["/", "/metrics", "/a/b.c/", "/-a", "/a%20b"] {

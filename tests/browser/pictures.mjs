@@ -1,0 +1,35 @@
+// Takes the pictures of the status page: `pictures.mjs FOLDER`. They are looked at by people; one stands in the README.
+
+import { join } from "node:path";
+import { browser, exporter, until } from "./browser.mjs";
+
+const folder = process.argv[2];
+if (!folder) throw new Error("usage: pictures.mjs FOLDER");
+const chromium = await browser();
+const demo = await exporter(["demo"]);
+try {
+  // `billing` loses its database 30 seconds after its start, for 15; by then the strips tell something.
+  const seconds = Number(process.env.PICTURE_AFTER ?? 70);
+  const begun = Date.now();
+  await until("billing to be down", async () => {
+    if (Date.now() - begun < seconds * 1_000) return false;
+    const answer = await fetch(demo.url + "api/v1/servers/billing");
+    return (await answer.json()).status === "unhealthy";
+  });
+  for (const [name, options] of [
+    ["light", {}],
+    ["dark", { colorScheme: "dark" }],
+    ["phone", { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true }],
+    ["wall", { viewport: { width: 2560, height: 1440 }, colorScheme: "dark" }],
+  ]) {
+    const page = await chromium.page(options);
+    for (const [what, path] of [["fleet", ""], ["server", "servers/billing"]]) {
+      await page.goto(demo.url + path, { waitUntil: "networkidle" });
+      await page.screenshot({ path: join(folder, `${what}-${name}.png`), fullPage: what === "server" });
+    }
+    await page.context().close();
+  }
+} finally {
+  await chromium.stop();
+  await demo.stop();
+}
