@@ -94,6 +94,12 @@ goes_to email service=mcp severity=warning alertname=MCPMemoryHigh job=mcp-expor
 goes_to dead-mans-switch service=mcp severity=none alertname=Watchdog
 goes_to search-pagerduty service=mcp severity=critical alertname=MCPUnhealthy job=mcp-exporter server=billing team=search
 goes_to search-slack service=mcp severity=warning alertname=MCPDegraded job=mcp-exporter server=billing team=search
+goes_to slack service=mcp severity=warning alertname=MCPCertificateExpires job=mcp-exporter server=billing
+goes_to pagerduty service=mcp severity=critical alertname=MCPCertificateExpires job=mcp-exporter server=billing
+goes_to pagerduty service=mcp severity=critical alertname=MCPAuthNotEnforced job=mcp-exporter server=billing
+goes_to slack service=mcp severity=warning alertname=MCPTokenNotRenewed job=mcp-exporter server=billing
+goes_to slack service=mcp severity=warning alertname=MCPProbeFailed job=mcp-probe server=billing
+goes_to search-slack service=mcp severity=warning alertname=MCPTokenNotRenewed job=mcp-probe server=billing team=search
 goes_to slack service=other severity=critical alertname=DiskFull
 
 step "notifications"
