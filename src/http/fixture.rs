@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::select::Standing;
 use crate::health::{Check, Database, HealthDocument, Pool, Status};
-use crate::maintenance::Maintenance;
+use crate::maintenance::{Maintenance, When, Window};
 use crate::probe::{Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, Transport};
 use crate::snapshot::{PollReport, SnapshotStore};
 use crate::target::{Address, Command, Endpoint, EndpointRedactor, Labels, Target, TargetName, Timing};
@@ -14,6 +14,12 @@ use crate::units::PromDuration;
 
 /// What a hostile server puts into every text; `<`, `"` and `&` have to be escaped wherever they are shown.
 pub(super) const MARKUP: &str = "<script>alert(1)</script>\"'&";
+
+/// The server of a [`store`] that is in maintenance, for as long as anybody looks.
+pub(super) const MENDED: &str = "mended";
+
+/// When that ends.
+const MENDED_UNTIL: &str = "2099-12-01T20:00:00Z";
 
 /// A store of servers that have been polled until they stand so; the first one says [`MARKUP`] wherever it can.
 pub(super) fn store(servers: &[(&str, Standing)]) -> Arc<SnapshotStore> {
@@ -45,8 +51,13 @@ fn target(name: &str) -> Target {
         timing: Timing::default(),
         health: Arc::default(),
         poll: true,
-        maintenance: Maintenance::default(),
+        maintenance: Maintenance::new(if name == MENDED { vec![window()] } else { Vec::new() }),
     }
+}
+
+fn window() -> Window {
+    let when = When::Once { start: jiff::Timestamp::UNIX_EPOCH, end: MENDED_UNTIL.parse().expect("a time") };
+    Window { when, reason: Some(MARKUP.into()) }
 }
 
 fn report(standing: Standing) -> PollReport {

@@ -122,7 +122,7 @@ mod tests {
     use axum::http::header::CACHE_CONTROL;
     use serde_json::Value;
 
-    use super::super::fixture::{MARKUP, store};
+    use super::super::fixture::{MARKUP, MENDED, store};
     use super::super::tests::{get, state};
     use super::*;
 
@@ -186,6 +186,19 @@ mod tests {
         for path in ["/api/v1/servers/nobody", "/api/v1/servers/%2F", "/api/v1/servers/search/"] {
             assert_eq!(json(path, StatusCode::NOT_FOUND).await["error"], "no server of this name is polled");
         }
+    }
+
+    #[tokio::test]
+    async fn maintenance_is_told_while_it_lasts() {
+        let fleet = [(MENDED, Standing::Failed), ("search", Standing::Failed)];
+        let state = super::super::State { store: store(&fleet), ..state() };
+        let list: Value = serde_json::from_str(get(state.clone(), "/api/v1/servers").await.text()).expect("JSON");
+        let expected = serde_json::json!({ "until": "2099-12-01T20:00:00.000Z", "reason": MARKUP });
+        assert_eq!(list["servers"][0]["maintenance"], expected);
+        assert_eq!(list["servers"][1].get("maintenance"), None);
+        let path = format!("/api/v1/servers/{MENDED}");
+        let server: Value = serde_json::from_str(get(state, &path).await.text()).expect("JSON");
+        assert_eq!(server["maintenance"], expected);
     }
 
     #[tokio::test]

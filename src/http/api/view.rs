@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::select::{Query, Selection, Standing};
 use crate::health::{self, HealthDocument};
+use crate::maintenance::Open;
 use crate::snapshot::{self, PollResult, TargetState};
 use crate::target::{Labels, Target};
 
@@ -162,6 +163,9 @@ struct Server {
     /// Its configured labels.
     labels: BTreeMap<String, String>,
     status: Status,
+    /// Only while it is worked on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maintenance: Option<Maintenance>,
     /// Since when it has stood so.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
@@ -204,6 +208,7 @@ impl Server {
             name: text(state.name.as_str()),
             labels: labels(&state.labels),
             status: Standing::of(state).into(),
+            maintenance: state.maintenance.at(SystemTime::now()).map(Maintenance::of),
             since: last.map(|last| Time(last.status_since)),
             reason: failure.map(|error| text(error.failure.label())),
             error: failure.map(|error| error.chain()),
@@ -216,6 +221,22 @@ impl Server {
             last_success_at: last.and_then(|last| last.last_success_at).map(Time),
             consecutive_failures: last.map_or(0, |last| last.consecutive_failures),
         }
+    }
+}
+
+/// A maintenance window that is open.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Maintenance {
+    /// When it ends.
+    until: Time,
+    /// Why, as the configuration says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Maintenance {
+    fn of(open: Open<'_>) -> Self {
+        Self { until: Time(open.until.into()), reason: open.reason.map(text) }
     }
 }
 
