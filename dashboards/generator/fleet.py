@@ -85,6 +85,8 @@ def servers():
         ("Value #A", "Status", word(STATUS, 130)),
         ("server", "Server", [("links", [to_server()]), ("custom.minWidth", 160)]),
         ("reason", "Failing because", [("custom.width", 140)]),
+        ("Value #I", "Maintenance", [("mappings", MAINTENANCE), ("custom.cellOptions", {"type": "color-text"}),
+                                     ("custom.width", 130)]),
         ("Value #B", "Last answer", seconds(0, (15, YELLOW), (60, RED))),
         ("Value #C", "Response", seconds(1, (0.5, RED))),
         ("Value #D", "Pool", share(POOL_STEPS)),
@@ -98,7 +100,7 @@ def servers():
         "Servers, worst first",
         "Each server as the last poll found it. A click on its name opens its page. An empty field: the server does "
         "not report it. Where two exporters watch a server, the better view counts, as in the alerts. Configured "
-        "labels are the columns on the right.",
+        "labels are the columns on the right. A server in maintenance raises no alert.",
         [
             query(STATUS_AND_REASON, "status", table=True),
             query(f"time() - max without (instance) (mcp_last_success_timestamp_seconds{{{SERVERS}}})", "last answer",
@@ -109,6 +111,7 @@ def servers():
             latest("mcp_database_latency_seconds"),
             latest("mcp_memory_utilization"),
             latest("mcp_uptime_seconds"),
+            latest("mcp_maintenance"),
         ],
         transformations=[{"id": "merge", "options": {}}, organize],
         overrides=overrides,
@@ -153,6 +156,7 @@ def build():
             alerts_annotation('server=~"$server|"'),
             annotation("Restarts", f"max without (instance) (mcp_uptime_seconds{{{SERVERS}}}) < 120", BLUE,
                        "{{server}} restarted", "{{pod}}", "server", enable=False),
+            maintenance_annotation(f"max without (instance) (mcp_maintenance{{{SERVERS}}}) == 1"),
         ],
         links=[nav("Exporter", "mcp-exporter", "The exporter itself")],
         panels=[

@@ -26,6 +26,8 @@ DATABASE = words((0, "✖ disconnected", RED), (0.5, "▲ degraded", YELLOW), (1
 CHECK = words((0, "✖ fail", RED), (0.5, "▲ warn", YELLOW), (1, "✔ pass", GREEN))
 UP = words((0, "✖ down", RED), (1, "✔ up", GREEN))
 RELOAD = words((0, "✖ refused, old one in use", RED), (1, "✔ loaded", GREEN))
+MAINTENANCE = words((1, "⚒ maintenance", BLUE))
+AUTH = words((0, "✖ open", RED), (1, "✔ asks for it", GREEN))
 SEVERITY = words(("critical", "✖ critical", RED), ("warning", "▲ warning", YELLOW))
 
 
@@ -313,6 +315,10 @@ def alerts_annotation(servers):
     # What concerns no single server (an outage of the fleet, the exporter itself) has no label `server`: shown, too.
     expr = (f'ALERTS{{alertstate="firing", service="mcp", severity=~"critical|warning", job=~"$job", {servers}}}')
     return annotation("Alerts", expr, RED, "{{alertname}} {{server}}", "{{severity}}", "severity,alertname")
+
+
+def maintenance_annotation(series):
+    return annotation("Maintenance", series, BLUE, "{{server}} in maintenance", "{{pod}}", "server")
 
 
 def nav(title, uid, tooltip, *, keep=("datasource", "job", "instance")):

@@ -1,6 +1,6 @@
 """One server: how it is, since when, and what it is short of.
 
-Panels for the catalog, the certificate and the child process belong here, too: each a `row()` with its panels at the
+Panels for the catalog and the child process belong here, too: each a `row()` with its panels at the
 end of `build()`, as soon as their metrics exist.
 """
 
@@ -74,14 +74,18 @@ NOW = [
     timeline(
         "Status history",
         "Status over the time shown. Reported: the one that counts. By thresholds: what utilization, latency and checks "
-        "add up to. A gap: nobody asked.",
+        "add up to. A gap: nobody asked. In maintenance no alert is raised.",
         [
             query(best("mcp_health_status"), "reported {{pod}}"),
             query(best("mcp_health_computed_status"), "by thresholds {{pod}}"),
             query(best("mcp_database_status"), "database {{pod}}"),
+            query(best("mcp_maintenance"), "maintenance {{pod}}"),
         ],
         mappings=STATUS,
-        overrides=[override("/^database/", ("mappings", DATABASE), by="byRegexp")],
+        overrides=[
+            override("/^database/", ("mappings", DATABASE), by="byRegexp"),
+            override("/^maintenance/", ("mappings", MAINTENANCE), by="byRegexp"),
+        ],
         width=18,
         height=6,
     ),
@@ -228,6 +232,45 @@ RESOURCES = [
     ),
 ]
 
+PROTECTION = [
+    row("Protection"),
+    stat(
+        "Certificate",
+        "Time until the first certificate of the server's chain ends. Warning within 14 days and a quarter of its life, "
+        "critical within 3 days and a tenth.",
+        [query(f"min without (instance) (mcp_tls_certificate_not_after_timestamp_seconds{{{SERVER}}}) - time()",
+               "ends in {{pod}}", instant=True)],
+        unit="s",
+        decimals=1,
+        steps=thresholds(RED, (3 * 86400, YELLOW), (14 * 86400, GREEN)),
+        color_mode="value",
+        width=8,
+        no_value="no TLS",
+    ),
+    stat(
+        "Token",
+        "What the token had left at the last poll, of servers that are sent one with a known end. Warning below 30 s.",
+        [query(f"min without (instance) (mcp_auth_token_expiry_timestamp_seconds{{{SERVER}}} "
+               f"- mcp_last_poll_timestamp_seconds{{{SERVER}}})", "had left {{pod}}", instant=True)],
+        unit="s",
+        decimals=1,
+        steps=thresholds(YELLOW, (30, GREY)),
+        color_mode="value",
+        width=8,
+        no_value="none, or its end is not known",
+    ),
+    stat(
+        "Authentication",
+        "Of servers with `health.expect_auth`: whether requests without credentials are refused.",
+        [query(f"min without (instance) (mcp_auth_enforced{{{SERVER}}})", "authentication {{pod}}", instant=True)],
+        unit="none",
+        steps=thresholds(RED, (1, GREEN)),
+        mappings=AUTH,
+        width=8,
+        no_value="not expected",
+    ),
+]
+
 
 def build():
     return dashboard(
@@ -240,11 +283,12 @@ def build():
             alerts_annotation('server="$server"'),
             annotation("Restarts", f"{best('mcp_uptime_seconds')} < 120", BLUE, "{{server}} restarted", "{{pod}}",
                        "server"),
+            maintenance_annotation(f"{best('mcp_maintenance')} == 1"),
         ],
         links=[
             nav("Fleet", "mcp-fleet", "All servers"),
             nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
         ],
-        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES,
+        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROTECTION,
         time_from="now-3h",
     )

@@ -5,12 +5,14 @@ sleeps for a fixed time: each query is repeated until it returns data, for two m
 """
 
 import contextlib
+import http.server
 import json
 import math
 import os
 import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -21,7 +23,7 @@ import pytest
 from boards import BOARDS, NAMES, REPOSITORY, as_regex, interpolate, targets, title
 
 PATIENCE_SECONDS = 120
-JOB, DEMO, DEAD = "mcp-exporter", ["billing", "orders", "search"], "dead"
+JOB, OTHER_JOB, DEMO, DEAD = "mcp-exporter", "other.job", ["billing", "orders", "search"], "dead"
 # Expressions that cannot return data here, each with the reason. At most five.
 WITHOUT_DATA = {}
 
@@ -81,6 +83,36 @@ def running(directory, name, command, ready):
             process.wait()
 
 
+# In the demo, no server has a certificate, a token or a door, and none is worked on.
+MADE_UP = f"""
+mcp_maintenance{{server="{DEAD}"}} 1
+mcp_tls_certificate_not_after_timestamp_seconds{{server="{DEAD}"}} 4e9
+mcp_auth_token_expiry_timestamp_seconds{{server="{DEAD}"}} 2e9
+mcp_last_poll_timestamp_seconds{{server="{DEAD}"}} 1.9e9
+mcp_auth_enforced{{server="{DEAD}"}} 1
+"""
+
+
+@contextlib.contextmanager
+def serving(host, exposition):
+    """Answers every request with the same exposition; gives the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(exposition.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer((host, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
 class Prometheus:
     def __init__(self, port):
         self.base = f"http://127.0.0.1:{port}/api/v1/"
@@ -118,6 +150,7 @@ def prometheus(tmp_path_factory):
         refusing = stack.enter_context(socket.socket())
         refusing.bind((where, 0))
         dead = f"{DEAD}=http://{where}:{refusing.getsockname()[1]}/mcp"
+        made_up = stack.enter_context(serving(where, MADE_UP))
         start = lambda name, command, ready: stack.enter_context(running(directory, name, command, ready))
         demo = start("demo", lambda port: [exporter, "demo", f"--web.listen-address={where}:{port}"], "/-/healthy")
         second = start(
@@ -127,7 +160,8 @@ def prometheus(tmp_path_factory):
             "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"},
             "rule_files": [str(file) for file in rules],
             "scrape_configs": [
-                {"job_name": JOB, "static_configs": [{"targets": [f"{where}:{demo}", f"{where}:{second}"]}]}
+                {"job_name": JOB, "static_configs": [{"targets": [f"{where}:{demo}", f"{where}:{second}"]}]},
+                {"job_name": OTHER_JOB, "static_configs": [{"targets": [f"{where}:{made_up}"]}]},
             ],
         }
         (directory / "prometheus.yml").write_text(json.dumps(config))
@@ -151,7 +185,7 @@ def choices(board):
         return [{"job": ".+", "instance": ".+", "server": server} for server in servers]
     return [
         {"job": ".+", "instance": ".+", "server": ".+"},
-        {"job": as_regex([JOB, "other.job"]), "instance": "127.+", "server": as_regex(servers)},
+        {"job": as_regex([JOB, OTHER_JOB]), "instance": "127.+", "server": as_regex(servers)},
     ]
 
 
