@@ -78,7 +78,7 @@ impl schemars::JsonSchema for Secret {
 }
 
 /// Where a secret comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretSource {
     /// Written in the configuration, or in an environment variable that it names.
     Inline(Secret),

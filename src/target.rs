@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -181,6 +182,20 @@ pub struct ProxyAddress {
     pub authorization: Option<HeaderSecret>,
 }
 
+impl ProxyAddress {
+    /// What is sent is the base64 of name and password together; a proxy may repeat either.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let sent = self.authorization.as_ref().and_then(|value| value.0.to_str().ok()?.strip_prefix("Basic "));
+        let Some(pair) = sent.and_then(|sent| base64::engine::general_purpose::STANDARD.decode(sent).ok()) else {
+            return Vec::new();
+        };
+        let pair = String::from_utf8_lossy(&pair);
+        let password = pair.split_once(':').map(|(_, password)| Secret::new(password));
+        std::iter::once(Secret::new(&pair)).chain(password).collect()
+    }
+}
+
 impl fmt::Display for ProxyAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url[..url::Position::AfterPort])
@@ -211,7 +226,7 @@ pub enum HttpTransport {
 }
 
 /// How `https` is spoken.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TlsSettings {
     /// Roots to trust instead of the system's (PEM).
     pub ca_file: Option<PathBuf>,
@@ -237,6 +252,92 @@ pub enum Auth {
         /// Its password.
         password: SecretSource,
     },
+    /// `Authorization: Bearer ...` with a token that an authorization server grants.
+    OAuth2(Arc<OAuth2>),
+}
+
+/// OAuth 2.0's client credentials (RFC 6749, section 4.4). Equal ones share their token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OAuth2 {
+    /// Where tokens are granted, without user information.
+    pub token_url: Url,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there.
+    pub client_secret: SecretSource,
+    /// How both are sent.
+    pub client_authentication: ClientAuthentication,
+    /// What the token is to be good for.
+    pub scopes: Vec<String>,
+    /// Whom it is meant for, where the authorization server wants to know.
+    pub audience: Option<String>,
+    /// Further parameters of the request, their values secret.
+    pub endpoint_params: Vec<(String, Secret)>,
+    /// How the authorization server is spoken to.
+    pub tls: TlsSettings,
+    /// Which proxy stands in between.
+    pub proxy: Proxy,
+}
+
+/// How a client says who it is to an authorization server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ClientAuthentication {
+    /// Basic authentication, which every server has to take (RFC 6749, section 2.3.1).
+    #[default]
+    Basic,
+    /// In the form, which some servers insist on.
+    Form,
+}
+
+impl OAuth2 {
+    /// The least there is to say.
+    #[must_use]
+    pub fn new(token_url: Url, client_id: String, client_secret: SecretSource) -> Self {
+        Self {
+            token_url,
+            client_id,
+            client_secret,
+            client_authentication: ClientAuthentication::default(),
+            scopes: Vec::new(),
+            audience: None,
+            endpoint_params: Vec::new(),
+            tls: TlsSettings::default(),
+            proxy: Proxy::default(),
+        }
+    }
+
+    /// Everything that must not be shown, in the forms in which it is sent; `read` is the client's secret where that was
+    /// read from a file.
+    #[must_use]
+    pub fn secrets(&self, read: Option<&Secret>) -> Vec<Secret> {
+        let mut secrets: Vec<Secret> = self.endpoint_params.iter().map(|(_, value)| value.clone()).collect();
+        secrets.extend(self.token_url.query_pairs().map(|(_, value)| Secret::new(&value)));
+        if let Proxy::Through(proxy) = &self.proxy {
+            secrets.extend(proxy.secrets());
+        }
+        let inline = match &self.client_secret {
+            SecretSource::Inline(secret) => Some(secret),
+            SecretSource::File(_) => None,
+        };
+        if let Some(secret) = read.or(inline) {
+            let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            // What travels is the base64 of both together; the redactor knows every text's base64.
+            let pair = format!("{}:{}", encoded(&self.client_id), encoded(secret.expose()));
+            secrets.extend([secret.clone(), Secret::new(&pair)]);
+        }
+        secrets
+    }
+}
+
+impl fmt::Debug for OAuth2 {
+    /// Without what is secret, the query of the URL included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth2")
+            .field("token_url", &&self.token_url[..url::Position::AfterPath])
+            .field("client_id", &self.client_id)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A child process.

@@ -124,7 +124,7 @@ fn the_examples_are_valid() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let target = &loaded.config.targets[0];
         match (file.file_stem().and_then(|stem| stem.to_str()).expect("a name"), &target.endpoint.address) {
-            ("example", _) => assert_eq!(loaded.config.targets.len(), 10),
+            ("example", _) => assert_eq!(loaded.config.targets.len(), 11),
             ("minimal-streamable-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Auto),
             ("minimal-sse", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Sse),
             ("minimal-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Document),
@@ -450,12 +450,16 @@ fn leaves(root: &Value, schema: &Value, path: &[String], found: &mut Vec<Leaf>) 
         found.push(Leaf { path: path.to_vec(), secret: schema["x-secret"] == true });
     }
     if let Some(parts) = schema.get("x-secret-parts") {
-        // Both are planted below, by hand.
-        let known = match path.last().map(String::as_str) {
-            Some("proxy_url") => "user information",
-            _ => "user information and query values",
-        };
-        assert!(matches!(path.last().map(String::as_str), Some("url" | "proxy_url")) && parts == known, "{path:?}");
+        // They are planted below, by hand.
+        let known = [
+            ("url", "user information and query values"),
+            ("proxy_url", "user information"),
+            ("token_url", "query values"),
+        ];
+        assert!(
+            known.iter().any(|(key, known)| path.last().is_some_and(|last| last == key) && parts == known),
+            "{path:?}"
+        );
     }
 }
 
@@ -495,7 +499,15 @@ fn document_around(path: &[String]) -> Value {
             level["auth"]["basic"]["password"] = "word".into();
         }
     }
-    if has("cert_file") || has("key_file") {
+    if has("oauth2") {
+        level["auth"]["oauth2"] = serde_json::json!({ "token_url": "https://auth.example/t", "client_id": "me" });
+        if !has("client_secret") && !has("client_secret_file") {
+            level["auth"]["oauth2"]["client_secret"] = "word".into();
+        }
+        if has("tls") {
+            level["auth"]["oauth2"]["tls"] = serde_json::json!({ "cert_file": "c.pem", "key_file": "k.pem" });
+        }
+    } else if has("cert_file") || has("key_file") {
         level["tls"] = serde_json::json!({ "cert_file": "c.pem", "key_file": "k.pem" });
     }
     if has("arguments") {
@@ -518,8 +530,8 @@ fn no_canary_in_any_leaf_is_ever_seen() {
     let mut found = Vec::new();
     leaves(&schema, &schema, &[], &mut found);
     let secret = found.iter().filter(|leaf| leaf.secret).count();
-    // bearer_token, password and headers at both levels, env at one.
-    assert_eq!(secret, 7);
+    // bearer_token, password, client_secret, endpoint_params and headers at both levels, env at one.
+    assert_eq!(secret, 11);
     assert!(found.len() > 80, "{}", found.len());
     let mut accepted = 0;
     for Leaf { path, secret } in &found {
@@ -553,6 +565,12 @@ fn no_canary_in_any_leaf_is_ever_seen() {
     for proxy in ["http://u:hunter2-canary@p:1", "http://u:hunter2-canary@p:1/x", "x://hunter2-canary"] {
         let text = seen(&proxied(proxy)).unwrap_or_else(|said| said);
         assert!(!text.contains(CANARY), "{proxy}: {text}");
+    }
+    for token_url in ["https://a/t?k=hunter2-canary", "https://u:hunter2-canary@a/t", "hunter2-canary"] {
+        let oauth2 = serde_json::json!({ "token_url": token_url, "client_id": "me", "client_secret": "word" });
+        let document = serde_json::json!({ "servers": [{ "url": "http://h/", "auth": { "oauth2": oauth2 } }] });
+        let text = seen(&document).unwrap_or_else(|said| said);
+        assert!(!text.contains(CANARY), "{token_url}: {text}");
     }
     let text = seen(&proxied("http://u:hunter2-canary@p:1")).expect("a proxy");
     assert!(!text.contains("dTpodW50ZXIyLWNhbmFyeQ"), "{text}");

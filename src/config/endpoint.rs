@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base64::Engine as _;
-
 use super::address::{self, ParsedUrl};
 use super::at::At;
 use super::problem::Findings;
@@ -13,8 +11,7 @@ use super::settings::{Checked, file};
 use crate::health::Ask;
 use crate::secret::{MASK, Redactor, Secret, SecretSource};
 use crate::target::{
-    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, ProxyAddress,
-    TlsSettings,
+    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, TlsSettings,
 };
 use crate::units::{ByteSize, PromDuration};
 
@@ -136,7 +133,6 @@ fn http(
     if parsed.socket.is_some() && at.child("proxy_url").is_some() {
         at.key("proxy_url").warn(findings, "no proxy leads to a unix socket", "remove it");
     }
-    let raw::Tls { ca_file, cert_file, key_file, server_name, insecure_skip_verify } = settings.tls.clone();
     let address = HttpAddress {
         url: parsed.url.clone(),
         socket: parsed.socket.clone(),
@@ -146,18 +142,24 @@ fn http(
             raw::Transport::Sse => HttpTransport::Sse,
             raw::Transport::Http => HttpTransport::Document,
         },
-        tls: TlsSettings {
-            ca_file: ca_file.map(Into::into),
-            cert_file: cert_file.map(Into::into),
-            key_file: key_file.map(Into::into),
-            server_name,
-            insecure_skip_verify: insecure_skip_verify.unwrap_or_default(),
-        },
+        tls: tls_settings(settings.tls.clone()),
         proxy: settings.proxy.clone().unwrap_or_default(),
         auth,
         headers: headers.into_values().collect(),
     };
     Some(Resolved { address: Address::Http(Box::new(address)), url: Some(parsed) })
+}
+
+/// Settings that were checked, as the target has them.
+pub(super) fn tls_settings(checked: raw::Tls) -> TlsSettings {
+    let raw::Tls { ca_file, cert_file, key_file, server_name, insecure_skip_verify } = checked;
+    TlsSettings {
+        ca_file: ca_file.map(Into::into),
+        cert_file: cert_file.map(Into::into),
+        key_file: key_file.map(Into::into),
+        server_name,
+        insecure_skip_verify: insecure_skip_verify.unwrap_or_default(),
+    }
 }
 
 fn stdio(
@@ -233,10 +235,11 @@ fn http_secrets(http: &HttpAddress, secrets: &mut Vec<Secret>) {
             // What travels is the base64 of both together; the redactor knows every text's base64.
             secrets.extend([password.clone(), Secret::new(&format!("{username}:{}", password.expose()))]);
         }
-        _ => {}
+        Some(Auth::OAuth2(oauth2)) => secrets.extend(oauth2.secrets(None)),
+        Some(Auth::Bearer(SecretSource::File(_)) | Auth::Basic { password: SecretSource::File(_), .. }) | None => {}
     }
     if let Proxy::Through(proxy) = &http.proxy {
-        proxy_secrets(proxy, secrets);
+        secrets.extend(proxy.secrets());
     }
     for (name, value) in &http.headers {
         // A host is an address. Masking it would hide where we went, and nothing else.
@@ -250,13 +253,4 @@ fn http_secrets(http: &HttpAddress, secrets: &mut Vec<Secret>) {
                 .extend(text.split(';').filter_map(|pair| pair.split_once('=')).map(|(_, value)| Secret::new(value)));
         }
     }
-}
-
-/// What is sent is the base64 of name and password together; a proxy may repeat either.
-fn proxy_secrets(proxy: &ProxyAddress, secrets: &mut Vec<Secret>) {
-    let sent = proxy.authorization.as_ref().and_then(|value| value.0.to_str().ok()?.strip_prefix("Basic "));
-    let Some(pair) = sent.and_then(|sent| base64::engine::general_purpose::STANDARD.decode(sent).ok()) else { return };
-    let pair = String::from_utf8_lossy(&pair);
-    secrets.push(Secret::new(&pair));
-    secrets.extend(pair.split_once(':').map(|(_, password)| Secret::new(password)));
 }

@@ -15,6 +15,7 @@ mod decode;
 mod endpoint;
 mod expand;
 mod maintenance;
+mod oauth2;
 mod problem;
 mod raw;
 mod reading;

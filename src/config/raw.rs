@@ -89,7 +89,7 @@ settings! {
         /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` decide, never for an address of this host.
         #[schemars(extend("x-secret-parts" = "user information"))]
         proxy_url: String,
-        /// How we prove who we are: one of the three.
+        /// How we prove who we are: one of the four.
         auth: Auth,
         /// Further headers of each request, `Host` too; those that the transport sets itself are refused.
         headers: BTreeMap<String, Secret>,
@@ -212,6 +212,48 @@ pub(super) struct Auth {
     pub(super) bearer_token_file: Option<String>,
     /// Sent as `Authorization: Basic ...`.
     pub(super) basic: Option<Basic>,
+    /// Sent as `Authorization: Bearer ...` with a token by OAuth 2.0's client credentials. Servers with the same settings
+    /// share one token; it is renewed before it ends, and once more when a server answers 401.
+    pub(super) oauth2: Option<OAuth2>,
+}
+
+/// OAuth 2.0's client credentials.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct OAuth2 {
+    /// Where tokens are granted.
+    #[schemars(extend("x-secret-parts" = "query values"))]
+    pub(super) token_url: Option<String>,
+    /// Our name at the authorization server; may be shown.
+    pub(super) client_id: Option<String>,
+    /// Our secret there. This or `client_secret_file`.
+    pub(super) client_secret: Option<Secret>,
+    /// A file with the secret, read again for every token.
+    pub(super) client_secret_file: Option<String>,
+    /// How name and secret are sent: as basic authentication, or in the form.
+    #[schemars(extend("default" = "client_secret_basic"))]
+    pub(super) auth_method: Option<AuthMethod>,
+    /// What the token is to be good for.
+    pub(super) scopes: Option<Vec<String>>,
+    /// Whom the token is meant for, where the authorization server wants to know.
+    pub(super) audience: Option<String>,
+    /// Further parameters of the request.
+    pub(super) endpoint_params: Option<BTreeMap<String, Secret>>,
+    /// How `https` is spoken with the authorization server; nothing of the server's own `tls` holds there.
+    pub(super) tls: Option<Tls>,
+    /// The proxy to the authorization server; nothing of the server's own `proxy_url` holds there.
+    #[schemars(extend("x-secret-parts" = "user information"))]
+    pub(super) proxy_url: Option<String>,
+}
+
+/// How a client says who it is; the names are those of RFC 7591.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum AuthMethod {
+    ClientSecretBasic,
+    ClientSecretPost,
 }
 
 /// A name and a password.

@@ -260,7 +260,7 @@ fn check_limits(limits: &raw::Limits, at: At<'_>, findings: &mut Findings) {
     }
 }
 
-fn check_tls(tls: raw::Tls, at: At<'_>, base: &Path, findings: &mut Findings) -> raw::Tls {
+pub(super) fn check_tls(tls: raw::Tls, at: At<'_>, base: &Path, findings: &mut Findings) -> raw::Tls {
     let raw::Tls { ca_file, cert_file, key_file, server_name, insecure_skip_verify } = tls;
     if at.lacks("cert_file") != at.lacks("key_file") {
         at.error(findings, "`cert_file` and `key_file` belong together", "give both or none");
@@ -330,16 +330,20 @@ pub(super) fn check_proxy(text: &str, at: At<'_>, findings: &mut Findings) -> Op
 }
 
 fn check_auth(auth: raw::Auth, at: At<'_>, base: &Path, findings: &mut Findings) -> Option<Auth> {
-    let raw::Auth { bearer_token, bearer_token_file, basic } = auth;
-    let given =
-        usize::from(bearer_token.is_some()) + usize::from(bearer_token_file.is_some()) + usize::from(basic.is_some());
+    let raw::Auth { bearer_token, bearer_token_file, basic, oauth2 } = auth;
+    let given = [bearer_token.is_some(), bearer_token_file.is_some(), basic.is_some(), oauth2.is_some()];
+    let given = given.into_iter().filter(|given| *given).count();
     if given != 1 {
-        let silent = ["bearer_token", "bearer_token_file", "basic"].into_iter().all(|key| at.lacks(key));
+        let silent = ["bearer_token", "bearer_token_file", "basic", "oauth2"].into_iter().all(|key| at.lacks(key));
         if given > 1 || silent {
             let what = if given == 0 { "says nothing" } else { "more than one way to authenticate" };
-            at.error(findings, what, "give one of `bearer_token`, `bearer_token_file` and `basic`");
+            at.error(findings, what, "give one of `bearer_token`, `bearer_token_file`, `basic` and `oauth2`");
         }
         return None;
+    }
+    if let Some(oauth2) = oauth2 {
+        return super::oauth2::check(oauth2, at.key("oauth2"), base, findings)
+            .map(|checked| Auth::OAuth2(checked.into()));
     }
     if let Some(token) = bearer_token {
         if token.expose().is_empty() || HeaderValue::from_str(token.expose()).is_err() {
@@ -381,7 +385,7 @@ fn check_basic(basic: raw::Basic, at: At<'_>, base: &Path, findings: &mut Findin
     Some(Auth::Basic { username: username?, password })
 }
 
-fn file_of(path: String, at: At<'_>, base: &Path, findings: &mut Findings) -> Option<PathBuf> {
+pub(super) fn file_of(path: String, at: At<'_>, base: &Path, findings: &mut Findings) -> Option<PathBuf> {
     if path.is_empty() {
         at.error(findings, "empty", "give the path of a file");
         return None;

@@ -16,6 +16,8 @@ use crate::support::{Exchange, Exporter, FakeMcp, FakeServer, StdioServer, outpu
 /// Every canary begins like this, so that half a canary is found as well.
 const CANARY: &str = "c4n4ry";
 const USERNAME: &str = "someone";
+/// What the authorization server grants.
+const GRANTED: &str = "c4n4ry-granted-0123456789abcdef";
 
 /// How deep the schema is walked; it has no such depth, but it may refer to itself.
 const DEPTH: usize = 16;
@@ -105,7 +107,8 @@ fn companions(schema: &Value, way: &[Step]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     walk(schema, schema, &mut Vec::new(), &mut |path, schema| {
         if path == way {
-            names.extend(schema["properties"]["username"].is_object().then(|| "username".to_owned()));
+            let named = ["username", "client_id"].into_iter().filter(|name| schema["properties"][name].is_object());
+            names.extend(named.map(str::to_owned));
             names.extend(
                 schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned),
             );
@@ -170,6 +173,9 @@ fn echo_server(transport: &'static str, how: &'static str, seen: Arc<Mutex<Strin
         let mut sent = format!("{} {:?} {}", exchange.path, exchange.headers, exchange.message);
         sent.retain(|character| !character.is_control());
         seen.lock().unwrap().push_str(&sent);
+        if exchange.path == "/token" {
+            return grant(exchange, how, &sent);
+        }
         // Long enough to be cut, wherever that is, in the middle of a secret.
         let said = echo(how, exchange.method(), transport, &sent.repeat(40));
         match transport {
@@ -177,6 +183,29 @@ fn echo_server(transport: &'static str, how: &'static str, seen: Arc<Mutex<Strin
             _ => say(exchange, said, transport == "http"),
         }
     })
+}
+
+/// An authorization server that repeats what it is sent, or grants a token that is a canary itself.
+fn grant(exchange: &mut Exchange<'_>, how: &str, sent: &str) -> io::Result<bool> {
+    match how {
+        "status" | "challenge" => {
+            let refusal = json!({ "error": "invalid_client", "error_description": sent });
+            exchange.answer("401 Unauthorized", "", &refusal.to_string())?;
+        }
+        _ => exchange.json(&json!({ "access_token": GRANTED, "token_type": "Bearer", "expires_in": 3600 }))?,
+    }
+    Ok(true)
+}
+
+/// Adds to `auth.oauth2`, where that is planted, what it cannot do without.
+fn complete(mut settings: Value, server: &FakeServer) -> Value {
+    if let Some(oauth2) = settings.pointer_mut("/auth/oauth2").and_then(Value::as_object_mut) {
+        oauth2.insert("token_url".to_owned(), json!(format!("http://{}/token", server.address())));
+        if !oauth2.contains_key("client_secret") && !oauth2.contains_key("client_secret_file") {
+            oauth2.insert("client_secret".to_owned(), json!("another"));
+        }
+    }
+    settings
 }
 
 fn echo(how: &str, method: &str, transport: &str, sent: &str) -> Option<Said> {
@@ -354,8 +383,9 @@ fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
                 plant_server(&mut all[0], directory, &canary, &planted["servers"][0], url);
             }
             [Step::Key(defaults), ..] if defaults == "defaults" => {
-                let mut plants = Plants { defaults: planted["defaults"].clone(), ..Plants::default() };
+                let mut plants = Plants::default();
                 plants.servers(&canary, |server| server.entry("x"));
+                plants.defaults = complete(planted["defaults"].clone(), &plants.servers[0]);
                 all.push(plants);
             }
             _ => panic!("a secret at a new place: teach this test how to plant it: {way:?}"),
@@ -372,7 +402,7 @@ fn plant_server(plants: &mut Plants, directory: &Path, canary: &str, planted: &V
             json!({ "url": url })
         });
     }
-    let http = |server: &FakeServer| with(planted, &server.entry("x"));
+    let http = |server: &FakeServer| complete(with(planted, &server.entry("x")), server);
     let stdio = |entry: Value| with(planted, &entry);
     let allowed = |entry: Value| {
         let file = write(directory, &config(&json!({}), &[entry]).to_string());
@@ -404,6 +434,13 @@ fn no_secret_is_ever_shown() {
         json!({
             "url": format!("http://{USERNAME}:{variable}@{}/mcp?key=${{SECRET}}", server.address()),
             "health": { "resource": "health://${SECRET}" },
+        })
+    });
+    let proxied = format!("{CANARY}-proxied-0123456789abcdef");
+    all[0].servers(&proxied, |server| {
+        json!({
+            "url": "http://mcp.example.invalid/mcp",
+            "proxy_url": format!("http://{USERNAME}:{proxied}@{}", server.address()),
         })
     });
     all[0].child(&variable, |entry| {

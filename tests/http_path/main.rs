@@ -10,6 +10,7 @@ mod fetch;
 mod limits;
 mod sessions;
 mod tls;
+mod tokens;
 mod trouble;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) path: String,
     /// Lower-case names.
     pub(crate) headers: Vec<(String, String)>,
-    /// The JSON-RPC message; null where there is none.
+    /// The JSON-RPC message; null where there is none, a text where the body is no JSON.
     pub(crate) message: Value,
     pub(crate) stream: &'a mut TcpStream,
 }
@@ -175,7 +175,12 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let length = length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
     reader.take(length).read_to_end(&mut body)?;
-    Ok(Some((verb, path, headers, serde_json::from_slice(&body).unwrap_or_default())))
+    let message = match serde_json::from_slice(&body) {
+        Ok(message) => message,
+        Err(_) if body.is_empty() => Value::Null,
+        Err(_) => Value::String(String::from_utf8_lossy(&body).into_owned()),
+    };
+    Ok(Some((verb, path, headers, message)))
 }
 
 /// An MCP server of revision 2025-11-25 with sessions, which is well-behaved until the test says otherwise.

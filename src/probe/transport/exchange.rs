@@ -30,7 +30,7 @@ use super::tls::TargetTls;
 use super::{Ledger, Shared};
 use crate::probe::{Failure, ProbeError};
 use crate::secret::Redactor;
-use crate::target::{Address, Endpoint, HttpAddress};
+use crate::target::{Address, Auth, Endpoint, HttpAddress, OAuth2};
 
 /// Redirects followed for one question; browsers follow 20, a health check has no reason to.
 const MAX_REDIRECTS: usize = 5;
@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     headers: HeaderMap,
     redactor: Redactor,
     tls: TargetTls,
+    /// The number of the granted token that is sent, where one is.
+    token: Option<u64>,
     kept: Option<Box<Connection>>,
     connections: u64,
 }
@@ -69,6 +71,7 @@ impl Exchange {
             url,
             redactor: base_redactor(endpoint, shared),
             tls: TargetTls::default(),
+            token: None,
             kept: None,
             connections: 0,
         }
@@ -96,12 +99,13 @@ impl Exchange {
             None => self.dial(ledger).await?,
         };
         self.kept = Some(connection);
-        Ok(())
+        self.renew_token(ledger).await
     }
 
     /// Sends a request and waits for the head of its answer, whatever its status. Redirects within the origin are
     /// followed, a token that has changed is tried, a kept connection that turns out to be closed is replaced.
     pub(super) async fn send(&mut self, call: &Call<'_>, ledger: &mut Ledger) -> Result<Response, ProbeError> {
+        self.renew_token(ledger).await?;
         let mut detour = None;
         let mut redirects = 0;
         let mut renewed = false;
@@ -110,7 +114,7 @@ impl Exchange {
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !renewed {
                 renewed = true;
-                if self.renew_credentials().await? {
+                if self.renew_credentials(self.token, ledger).await? {
                     self.keep(response);
                     continue;
                 }
@@ -205,7 +209,7 @@ impl Exchange {
         let endpoint = Arc::clone(&self.endpoint);
         let address = address_of(&endpoint);
         if self.connections == 0 || address.auth.as_ref().is_some_and(is_from_file) {
-            self.renew_credentials().await?;
+            self.renew_credentials(None, ledger).await?;
         }
         let proxy = self.shared.proxies.proxy_to(address)?;
         let dialling = dial::dial(address, proxy.as_ref(), &self.shared, &mut self.tls, &self.redactor, ledger);
@@ -221,21 +225,64 @@ impl Exchange {
         Ok(Box::new(connection))
     }
 
-    /// Reads the credentials again; whether they have changed.
-    async fn renew_credentials(&mut self) -> Result<bool, ProbeError> {
-        let Some(auth) = &address_of(&self.endpoint).auth else { return Ok(false) };
-        let Credentials { header, secrets } = Credentials::load(auth).await.map_err(|error| {
+    /// Takes over a token that was granted meanwhile, for everybody at once: one that is about to end is renewed early.
+    async fn renew_token(&mut self, ledger: &mut Ledger) -> Result<(), ProbeError> {
+        match &address_of(&self.endpoint).auth {
+            Some(Auth::OAuth2(_)) => self.renew_credentials(None, ledger).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the credentials again; whether they have changed. `refused` is a granted token that the server does not take.
+    async fn renew_credentials(&mut self, refused: Option<u64>, ledger: &mut Ledger) -> Result<bool, ProbeError> {
+        let endpoint = Arc::clone(&self.endpoint);
+        let loaded = match &address_of(&endpoint).auth {
+            None => return Ok(false),
+            Some(Auth::OAuth2(settings)) => Ok(self.granted(settings, refused, ledger).await?),
+            Some(Auth::Bearer(source)) => Credentials::bearer(source).await,
+            Some(Auth::Basic { username, password }) => Credentials::basic(username, password).await,
+        };
+        let Credentials { header, redactor, expiry, number } = loaded.map_err(|error| {
             ProbeError::new(Failure::Unauthorized, format!("no credentials to be had for {}", self.endpoint))
                 .because(Cause::of(&error, &self.redactor))
                 .hint("check the file that `auth` names: it must hold the secret and be readable by the exporter")
         })?;
+        ledger.protection.token_expiry = expiry;
+        self.token = number;
         if self.headers.get(AUTHORIZATION) == Some(&header) {
             return Ok(false);
         }
         self.headers.insert(AUTHORIZATION, header);
         // The secret before this one is still in what the server may say about the last request.
-        self.redactor = base_redactor(&self.endpoint, &self.shared).with(&secrets);
+        self.redactor = base_redactor(&self.endpoint, &self.shared).and(&redactor);
         Ok(true)
+    }
+
+    /// A token from the authorization server. Most of the attempt's time is waited for one, so that the attempt ends with
+    /// the reason.
+    async fn granted(
+        &self,
+        settings: &Arc<OAuth2>,
+        refused: Option<u64>,
+        ledger: &Ledger,
+    ) -> Result<Credentials, ProbeError> {
+        let source = self.shared.tokens.source(settings);
+        let none = || ProbeError::new(Failure::Unauthorized, format!("no token to be had for {}", self.endpoint));
+        let patience = ledger.left().mul_f64(0.9);
+        match tokio::time::timeout(patience, source.token(&self.shared, refused)).await {
+            Ok(Ok(token)) => Ok(Credentials::of_token(token)),
+            Ok(Err(error)) => {
+                let hint = error.hint.clone();
+                let error = none().because(error);
+                Err(match hint {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                })
+            }
+            Err(_) => Err(none()
+                .because(Cause::text(format!("{} has not answered yet", source.place())))
+                .hint("is the authorization server that `token_url` names slow, or out of reach?")),
+        }
     }
 
     /// Where a redirect leads, if it may be followed.
@@ -288,7 +335,6 @@ pub(super) fn address_of(endpoint: &Endpoint) -> &HttpAddress {
 
 fn is_from_file(auth: &crate::target::Auth) -> bool {
     use crate::secret::SecretSource;
-    use crate::target::Auth;
     matches!(auth, Auth::Bearer(SecretSource::File(_)) | Auth::Basic { password: SecretSource::File(_), .. })
 }
 

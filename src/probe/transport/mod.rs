@@ -25,6 +25,7 @@ mod sse;
 mod stdio;
 mod streamable;
 mod tls;
+mod token;
 mod wire;
 
 use std::sync::Arc;
@@ -42,12 +43,13 @@ use crate::secret::Redactor;
 use crate::target::Endpoint;
 
 /// What all targets of a process share: the roots of trust and the TLS settings made from them, read once; the places for
-/// looking up names; the environment's proxies.
+/// looking up names; the environment's proxies; the tokens that authorization servers grant.
 #[derive(Debug, Default)]
 pub struct Shared {
     tls: tls::SharedTls,
     lookups: lookup::Lookups,
     proxies: proxy::Environment,
+    tokens: token::Tokens,
 }
 
 /// An open way to a target.
