@@ -19,6 +19,7 @@ OPERATOR = "monitoring.coreos.com"
 
 # The components have to be part of something before they can be built: what a user would write.
 USES = {
+    "access-control": {"resources": ["base"], "components": ["access-control"]},
     "base-datadog": {"resources": ["base"], "components": ["datadog"]},
     "sidecar-datadog": {"resources": ["examples/sidecar"], "components": ["datadog"]},
 }
@@ -306,6 +307,21 @@ class StandAlone(unittest.TestCase):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             self.assertEqual(container[probe]["exec"]["command"], ["/usr/local/bin/mcp-exporter", "healthcheck"])
             self.assertGreater(container[probe]["timeoutSeconds"], 3, "its own time limit")
+
+
+    def test_access_control_comes_from_a_secret(self):
+        container = exporter_container("access-control", "mcp-exporter")
+        variable = next(each for each in container["env"] if "WEB_CONFIG" in each["name"])
+        self.assertIn(f"[env: {variable['name']}]", run(EXPORTER, "--help"))
+        mount = next(each for each in container["volumeMounts"] if variable["value"].startswith(each["mountPath"] + "/"))
+        self.assertNotIn("subPath", mount)
+        pod = one("access-control", "Deployment")["spec"]["template"]["spec"]
+        secret = next(each["secret"] for each in pod["volumes"] if each["name"] == mount["name"])
+        # Readable through the pod's group, and for nobody else.
+        self.assertEqual((secret["defaultMode"], "fsGroup" in pod["securityContext"]), (0o440, True))
+        says = (KUBERNETES / "access-control/kustomization.yaml").read_text()
+        self.assertIn(f"secret generic {secret['secretName']} ", says)
+        self.assertIn(f"--from-file={Path(variable['value']).name} ", says)
 
 
 class Sidecar(unittest.TestCase):

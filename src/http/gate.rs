@@ -4,7 +4,8 @@
 //! only what differs is looked at. Whether TLS is spoken, HTTP/2 and the rate limit are fixed when the daemon starts.
 //!
 //! What surprises: while the file cannot be used, nobody gets anything. Handshakes go on as the last good files had them,
-//! never less strictly, so that a client sees the answer 500 instead of a riddle; plain HTTP never takes the place of TLS.
+//! never less strictly, so that a client sees the answer 500 instead of a riddle. Plain HTTP never takes the place of TLS, and
+//! where there were users, a file without any is not believed: it may be half written.
 
 use std::fmt;
 use std::io;
@@ -54,6 +55,8 @@ struct Rules {
     text: io::Result<Vec<u8>>,
     /// `None`: it cannot be used.
     config: Option<Arc<WebConfig>>,
+    /// Whether it has had users.
+    had_users: bool,
 }
 
 /// What handshakes are made with.
@@ -94,11 +97,12 @@ impl Gate {
             }
             _ => None,
         };
+        let had_users = !config.users.is_empty();
         let gate = Self {
             file: file.to_owned(),
             http2: config.http2,
             limiter: config.rate_limit.map(Limiter::new),
-            rules: Mutex::new(Rules { text: Ok(text), config: Some(Arc::new(config)) }),
+            rules: Mutex::new(Rules { text: Ok(text), config: Some(Arc::new(config)), had_users }),
             tls,
             passwords: Passwords::new().map_err(|_| GateError::Random)?,
         };
@@ -120,7 +124,7 @@ impl Gate {
 
     fn current_handshake(&self) -> Option<Handshake> {
         let mut handshakes = lock(self.tls.as_ref()?);
-        let seen = Seen::read(&self.file);
+        let seen = handshakes.seen.again(&self.file);
         if !seen.same_as(&handshakes.seen) {
             match self.rebuild(&seen) {
                 Ok(config) => {
@@ -193,9 +197,12 @@ impl Gate {
         let text = web::read(&self.file);
         if !same(&text, &rules.text) {
             let checked = WebConfig::load_text(&text, &self.file).map_err(|problems| problems.to_string());
-            let fitting = checked.and_then(|loaded| match loaded.config.tls.is_some() == self.speaks_tls() {
-                true => Ok(loaded),
-                false => Err(self.tls_changed().to_owned()),
+            let fitting = checked.and_then(|loaded| match &loaded.config {
+                config if config.tls.is_some() != self.speaks_tls() => Err(self.tls_changed().to_owned()),
+                config if config.users.is_empty() && rules.had_users => {
+                    Err("it has no `basic_auth_users` any more; passwords are turned off only by a restart".to_owned())
+                }
+                _ => Ok(loaded),
             });
             match fitting {
                 Ok(LoadedWeb { config, warnings, .. }) => {
@@ -204,6 +211,7 @@ impl Gate {
                     }
                     info!(file = %self.file.display(), "web configuration read again");
                     self.warn_of_what_is_fixed(&config);
+                    rules.had_users |= !config.users.is_empty();
                     rules.config = Some(Arc::new(config));
                 }
                 Err(problem) => {
@@ -279,9 +287,23 @@ impl Seen {
     /// The text, and the files that it names if it can be understood.
     fn read(file: &Path) -> Self {
         let text = web::read(file);
-        let named: Vec<PathBuf> = WebConfig::load_text(&text, file)
+        let named = WebConfig::load_text(&text, file)
             .map(|loaded| loaded.config.files().map(Path::to_owned).collect())
             .unwrap_or_default();
+        Self::with(text, named)
+    }
+
+    /// The same once more. A text that is still the same names the same files: it is not understood anew for every
+    /// connection.
+    fn again(&self, file: &Path) -> Self {
+        let text = web::read(file);
+        match same(&text, &self.text) {
+            true => Self::with(text, self.pems.iter().map(|(path, _)| path.clone()).collect()),
+            false => Self::read(file),
+        }
+    }
+
+    fn with(text: io::Result<Vec<u8>>, named: Vec<PathBuf>) -> Self {
         let pems = named.into_iter().map(|path| (path.clone(), web::read(&path))).collect();
         Self { text, pems }
     }

@@ -1,6 +1,10 @@
 //! Whether a password is right, by bcrypt: slow on purpose, so it runs aside, one at a time, and what came of it is kept.
 //!
 //! A name that nobody has costs as much as one that somebody has: it is compared with a hash of a cost that is in use.
+//! Measured with `tests/web_config/timing.py`, 200 wrong passwords each, cost 8, unoptimized, 2-core Xeon with other work
+//! (load 14): refused after 103.8 ms for the user that there is (quartiles 89.9 and 123.6), 101.1 ms for names that nobody has
+//! (85.8 and 123.0). The medians differ by a tenth of the quartiles' distance: noise.
+//!
 //! The cache holds no password, only what a key of this very process makes of one. Right and wrong ones are kept apart, so
 //! that no flood of guesses pushes out those who may ask.
 

@@ -256,7 +256,8 @@ impl Server {
             }
         }
         connection.as_mut().graceful_shutdown();
-        Ok(connection.await?)
+        // Whoever takes no answer is not waited for either.
+        Ok(tokio::time::timeout(HEAD_TIMEOUT, connection).await??)
     }
 
     /// Lets in whoever may, and answers.

@@ -186,12 +186,27 @@ fn users_are_read_at_every_request() {
     daemon.place.write(&users().replace("prometheus:", "grafana:"));
     assert_eq!(daemon.code("http", "/metrics", &right), 401, "who left is let in no more");
     assert_eq!(daemon.code("http", "/metrics", &["--user", "grafana:secret-word"]), 200);
+    // Half written, as it may be found: nobody is let in for want of a list.
+    for half in ["", "basic_auth_users:\n", "basic_auth_users: {}\n"] {
+        daemon.place.write(half);
+        assert_eq!(daemon.code("http", "/metrics", &right), 500, "{half:?}");
+    }
+    daemon.place.write(&users());
+    assert_eq!(daemon.code("http", "/metrics", &right), 200);
+}
+
+#[test]
+fn headers_are_read_at_every_request() {
+    let daemon = Daemon::start("");
+    assert!(!daemon.curl("http", "/metrics", &[]).headers.contains("x-content-type-options"));
     daemon.place.write("http_server_config: {headers: {X-Content-Type-Options: nosniff}}\n");
     let answer = daemon.curl("http", "/metrics", &[]);
     assert_eq!(answer.code, 200, "{answer:?}");
     assert!(answer.headers.contains("\nx-content-type-options: nosniff"), "{answer:?}");
+    daemon.place.write(&users());
+    assert_eq!(daemon.code("http", "/metrics", &[]), 401, "users may come while it runs");
     daemon.place.write("");
-    assert!(!daemon.curl("http", "/metrics", &[]).headers.contains("x-content-type-options"));
+    assert_eq!(daemon.code("http", "/metrics", &[]), 500, "and do not leave");
 }
 
 #[test]
