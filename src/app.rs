@@ -3,8 +3,10 @@
 //! Everything that can be wrong is found before anything is started: the configuration is read and the ports are taken
 //! first. From the first signal to stop, no server has any series; a rollout must page nobody.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +22,7 @@ use crate::poll::Supervisor;
 use crate::probe::Shared;
 use crate::shutdown::{Request, Signals};
 use crate::snapshot::SnapshotStore;
-use crate::target::Address;
+use crate::target::{Address, FileMark};
 
 /// What this program was made from; see `build.rs`.
 const BUILD: Build = Build {
@@ -175,6 +177,7 @@ impl App {
         tasks.spawn(supervisor.run(configs, polling.clone()));
 
         let mut reloads = tokio::task::JoinSet::new();
+        reloads.spawn(watch_lock_files(self.reloader.subscribe(), reload.clone()));
         let asked = loop {
             tokio::select! {
                 request = self.signals.next() => match request {
@@ -205,6 +208,36 @@ impl App {
         }
         info!("stopped");
         asked
+    }
+}
+
+/// From one look at the lock files to the next. They change when somebody has reviewed something: nobody waits for seconds.
+const LOOK_AT_LOCKS: Duration = Duration::from_secs(5);
+
+/// Reads the configuration again when a lock file changed, came or went; never ends by itself.
+async fn watch_lock_files(configs: watch::Receiver<Arc<Config>>, reload: Reload) {
+    // A file that cannot be used is tried once, and not at each look.
+    let mut tried: BTreeMap<PathBuf, FileMark> = BTreeMap::new();
+    loop {
+        let read: BTreeMap<PathBuf, FileMark> = {
+            let config = configs.borrow();
+            let locks = config.targets.iter().filter_map(|target| target.catalog.lock.as_ref());
+            locks.map(|lock| (lock.file.clone(), lock.mark)).collect()
+        };
+        let mut changed = false;
+        for (file, mark) in read {
+            let now = tokio::fs::metadata(&file).await.ok().map(|seen| (seen.len(), seen.modified().ok()));
+            if now != mark && tried.get(&file) != Some(&now) {
+                changed = true;
+                tried.insert(file, now);
+            }
+        }
+        if changed {
+            let reload = reload.clone();
+            // What went wrong is in the log.
+            drop(tokio::task::spawn_blocking(move || reload.run()).await);
+        }
+        tokio::time::sleep(LOOK_AT_LOCKS).await;
     }
 }
 

@@ -21,8 +21,9 @@ use crate::check;
 use crate::config::{Reloader, Sources};
 use crate::demo::Fleet;
 use crate::http::{Gate, ListenAddress, check_path, passed_sockets};
+use crate::review::Review;
 use crate::shutdown::Signals;
-use crate::target::Target;
+use crate::target::{Address, HttpTransport, Target};
 use crate::telemetry::{LogFormat, LogLevel};
 use crate::units::PromDuration;
 
@@ -54,6 +55,9 @@ enum Command {
     ///
     /// Exit status: 0 all healthy, 1 any degraded or unhealthy, 2 any could not be checked.
     Check(CheckFlags),
+    /// Compare what servers offer (tools, resources, prompts) with what was reviewed
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Validate a configuration file
     ///
     /// Prints every problem with its place and a hint. Exit status: 0 valid, 1 not.
@@ -78,6 +82,33 @@ enum Command {
     /// One of the demo's servers, on standard input and output
     #[command(hide = true)]
     DemoServer,
+}
+
+#[derive(Subcommand)]
+enum CatalogCommand {
+    /// Write down what servers offer now, to be reviewed and kept in Git
+    ///
+    /// Exit status: 0 all are written down, 2 any could not be read.
+    Lock(CatalogFlags),
+    /// Tell how what servers offer now differs from what was written down
+    ///
+    /// Exit status: 0 it does not, 1 it does, 2 any could not be read.
+    Diff(CatalogFlags),
+}
+
+/// The flags of `catalog lock` and `catalog diff`.
+#[derive(Clone, Args)]
+struct CatalogFlags {
+    /// Names of servers [default: every configured server that has a catalog]
+    #[arg(value_name = "NAME")]
+    servers: Vec<String>,
+
+    #[command(flatten)]
+    sources: SourceFlags,
+
+    /// The lock file, instead of `catalog.lock_file` in the configuration
+    #[arg(long = "lock-file", env = "MCP_EXPORTER_LOCK_FILE", value_name = "FILE")]
+    lock_file: Option<PathBuf>,
 }
 
 /// The daemon's flags.
@@ -255,6 +286,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => daemon(&cli.daemon),
         Some(Command::Demo { daemon: flags }) => demo(&flags),
         Some(Command::Check(flags)) => check(&flags),
+        Some(Command::Catalog(command)) => catalog(&command),
         Some(Command::CheckConfig { file }) => check_config(&file),
         Some(Command::Healthcheck { daemon: flags }) => healthcheck(&flags),
         Some(Command::Schema) => print(&pretty(&crate::config::schema())),
@@ -269,7 +301,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+    let mut given = &matches;
+    while let Some((_, below)) = given.subcommand() {
+        given = below;
+    }
     if let Some(sources) = cli.sources()
         && given.value_source("targets") == Some(ValueSource::EnvVariable)
     {
@@ -304,6 +339,9 @@ impl Cli {
             None => Some(&mut self.daemon.sources),
             Some(Command::Demo { daemon } | Command::Healthcheck { daemon }) => Some(&mut daemon.sources),
             Some(Command::Check(flags)) => Some(&mut flags.sources),
+            Some(Command::Catalog(CatalogCommand::Lock(flags) | CatalogCommand::Diff(flags))) => {
+                Some(&mut flags.sources)
+            }
             Some(_) => None,
         }
     }
@@ -563,6 +601,48 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, Complaint> {
         Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
         Err(error) => Err(Complaint { status: 2, ..Complaint::new(format!("could not print the result: {error}")) }),
+    }
+}
+
+/// Every mistake is status 2: nothing was compared.
+fn catalog(command: &CatalogCommand) -> Result<ExitCode, Complaint> {
+    let (CatalogCommand::Lock(flags) | CatalogCommand::Diff(flags)) = command;
+    let failed = |complaint| Complaint { status: 2, ..complaint };
+    let review = flags.review().map_err(failed)?;
+    let verdict = run_async(async {
+        let mut out = io::stdout();
+        match command {
+            CatalogCommand::Lock(_) => review.lock(&mut out).await,
+            CatalogCommand::Diff(_) => review.diff(&mut out).await,
+        }
+    });
+    match verdict.map_err(failed)? {
+        Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
+        Err(error) => Err(failed(Complaint::of(&error).hint(error.hint()))),
+    }
+}
+
+impl CatalogFlags {
+    fn review(&self) -> Result<Review, Complaint> {
+        let configured = load(&self.sources.sources()?)?;
+        let targets: Vec<Target> = if self.servers.is_empty() {
+            configured.into_iter().filter(|target| target.catalog.enabled && has_catalog(target)).collect()
+        } else {
+            let known = |name: &String| {
+                let target = configured.iter().find(|target| target.name.as_str() == *name);
+                target.cloned().ok_or_else(|| unknown_server(name, &configured))
+            };
+            self.servers.iter().map(known).collect::<Result<_, _>>()?
+        };
+        Ok(Review { targets, all: self.servers.is_empty(), file: self.lock_file.clone() })
+    }
+}
+
+/// What is known to be a plain health document has none.
+fn has_catalog(target: &Target) -> bool {
+    match &target.endpoint.address {
+        Address::Http(address) => address.transport != HttpTransport::Document,
+        Address::Stdio(_) => true,
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod app;
+pub mod catalog;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod poll;
 pub mod probe;
+pub mod review;
 pub mod secret;
 mod shutdown;
 pub mod snapshot;

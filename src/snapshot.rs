@@ -3,6 +3,7 @@
 //! A poller records one finished poll at a time into its target's slot; a reader takes a [`Snapshot`], an
 //! immutable view in which each target's last poll is whole. Nobody ever holds a lock while reading.
 
+mod catalog;
 mod history;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+pub use catalog::{CatalogCounters, CatalogReport, CatalogState, KindState, LastCatalog};
 pub use history::{CHANGES, Change, FAILURES, History, POLLS, PastFailure, PastPoll};
 
 use history::Recorder;
@@ -41,6 +43,8 @@ pub struct TargetState {
     pub counters: Counters,
     /// The last finished poll; `None` before the first.
     pub last: Option<LastPoll>,
+    /// What it offers.
+    pub catalog: Arc<CatalogState>,
 }
 
 /// A finished poll.
@@ -281,6 +285,7 @@ impl Slot {
                 maintenance: target.maintenance.clone(),
                 counters: Counters::default(),
                 last: None,
+                catalog: Arc::default(),
             }),
             due: ArcSwap::from_pointee(Due { since: now, patience: patience(&target.timing) }),
             history: Recorder::default(),
@@ -313,6 +318,23 @@ impl Slot {
         let before = self.state.rcu(|state| after(state, &report, finished_at));
         self.history.record(&report, before.last.as_ref(), finished_at);
         (before, self.state.load_full())
+    }
+
+    /// Takes in a reading of the catalog; gives back its state before and after.
+    pub fn record_catalog(&self, report: &CatalogReport) -> (Arc<CatalogState>, Arc<CatalogState>) {
+        self.change_catalog(|state| catalog::after(state, report))
+    }
+
+    /// Forgets what it offers, and not what was counted: nobody reads it any more.
+    pub fn forget_catalog(&self) {
+        self.change_catalog(|state| CatalogState { last: None, counters: state.counters.clone() });
+    }
+
+    fn change_catalog(&self, change: impl Fn(&CatalogState) -> CatalogState) -> (Arc<CatalogState>, Arc<CatalogState>) {
+        let before = self
+            .state
+            .rcu(|state| TargetState { catalog: Arc::new(change(&state.catalog)), ..TargetState::clone(state) });
+        (Arc::clone(&before.catalog), Arc::clone(&self.state.load().catalog))
     }
 
     /// Counts sessions that were opened or ended outside of a poll that finished.
@@ -386,19 +408,13 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
     {
         last.status_since = previous.status_since;
     }
-    TargetState {
-        name: state.name.clone(),
-        labels: state.labels.clone(),
-        maintenance: state.maintenance.clone(),
-        counters,
-        last: Some(last),
-    }
+    TargetState { counters, last: Some(last), ..state.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Address, Command, Endpoint, EndpointRedactor};
+    use crate::target::{Address, CatalogSettings, Command, Endpoint, EndpointRedactor};
     use crate::units::PromDuration;
 
     fn target(interval: PromDuration) -> Target {
@@ -416,6 +432,7 @@ mod tests {
             endpoint: Arc::new(endpoint),
             timing: Timing { interval, ..Timing::default() },
             health: Arc::default(),
+            catalog: CatalogSettings::default(),
             poll: true,
             maintenance: Maintenance::default(),
         }

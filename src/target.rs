@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::catalog::Reviewed;
 use crate::health::HealthSettings;
 use crate::maintenance::Maintenance;
 use crate::secret::{Redactor, Secret, SecretSource};
@@ -30,6 +32,8 @@ pub struct Target {
     pub timing: Timing,
     /// What it is asked, and how its answer is read.
     pub health: Arc<HealthSettings>,
+    /// How its catalog is read, and what it is compared with.
+    pub catalog: CatalogSettings,
     /// Whether the daemon polls it by itself.
     pub poll: bool,
     /// When it is worked on; it is polled all the same.
@@ -39,9 +43,10 @@ pub struct Target {
 impl fmt::Debug for Target {
     /// Without what the endpoint knows to be secret, wherever in the target it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, labels, endpoint, timing, health, poll, maintenance } = self;
+        let Self { name, labels, endpoint, timing, health, catalog, poll, maintenance } = self;
         let text = format!(
-            "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, poll: {poll}, {maintenance:?} }}"
+            "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, {catalog:?}, poll: {poll}, \
+             {maintenance:?} }}"
         );
         f.write_str(&endpoint.redactor.0.redact(&text))
     }
@@ -102,6 +107,37 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self { interval: PromDuration::from_secs(5), timeout: PromDuration::from_secs(1), retries: 3 }
+    }
+}
+
+/// How a target's catalog is read: its lists of tools, resources and prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// Whether it is.
+    pub enabled: bool,
+    /// From one reading to the next.
+    pub interval: PromDuration,
+    /// What somebody has reviewed; `None` where no lock file is configured.
+    pub lock: Option<CatalogLock>,
+}
+
+/// A lock file, and what it says about one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogLock {
+    /// The file.
+    pub file: PathBuf,
+    /// What it looked like from outside when it was read: who watches it compares.
+    pub mark: FileMark,
+    /// What was reviewed; `None` where the file does not cover the target, or is not there yet.
+    pub reviewed: Option<Arc<Reviewed>>,
+}
+
+/// Bytes of a file, and when it was written; `None` where there is none.
+pub type FileMark = Option<(u64, Option<SystemTime>)>;
+
+impl Default for CatalogSettings {
+    fn default() -> Self {
+        Self { enabled: true, interval: PromDuration::from_secs(5 * 60), lock: None }
     }
 }
 

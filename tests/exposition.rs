@@ -20,7 +20,9 @@ use mcp_exporter::probe::{
     Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, TlsVersion, Transport, Validity,
 };
 use mcp_exporter::secret::Redactor;
-use mcp_exporter::snapshot::{Counters, LastPoll, PollResult, Snapshot, TargetState};
+use mcp_exporter::snapshot::{
+    CatalogCounters, CatalogState, Counters, KindState, LastCatalog, LastPoll, PollResult, Snapshot, TargetState,
+};
 use mcp_exporter::target::{Labels, TargetName};
 
 const FORMATS: [(Format, &str); 2] = [(Format::OpenMetrics, "om"), (Format::Text, "txt")];
@@ -54,7 +56,7 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         status_since: finished_at(),
     };
     let (name, maintenance) = (TargetName::new(name), Maintenance::default());
-    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last) })
+    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last), catalog: Arc::default() })
 }
 
 fn server_info(name: &str) -> Option<Arc<ServerInfo>> {
@@ -161,12 +163,42 @@ fn talkative() -> Arc<TargetState> {
             auth_enforced: Some(true),
         };
     }
+    Arc::make_mut(&mut state).catalog = Arc::new(catalog());
     state
 }
 
 fn the_year_2026() -> Validity {
     let seconds = Duration::from_secs;
     Validity { not_before: seconds(1_767_225_600), not_after: seconds(1_798_761_600) }
+}
+
+/// A catalog of which everything can be said: tools that were reviewed and are others now, resources that end nowhere,
+/// prompts that vary.
+fn catalog() -> CatalogState {
+    let millis = Duration::from_millis;
+    let tools = KindState {
+        count: 12,
+        pages: 2,
+        time: millis(31),
+        hash: Some(281_474_976_710_655),
+        varies: false,
+        drift: Some(3),
+    };
+    let resources = KindState { count: 10_000, pages: 256, time: millis(2_500), ..KindState::default() };
+    let prompts = KindState { count: 1, pages: 1, time: millis(4), hash: None, varies: true, drift: Some(0) };
+    let last = LastCatalog {
+        kinds: [tools, resources, KindState { hash: Some(7), ..KindState::default() }, prompts],
+        tool_bytes: 20_480,
+        largest_tool: Some(("search".into(), 4_096)),
+        locked: Some(true),
+        read_at: finished_at(),
+    };
+    let mut counters = CatalogCounters::default();
+    counters.changes[0] = [1, 0, 0, 2, 0, 3];
+    counters.changes[3][1] = 4;
+    counters.cut[1] = 5;
+    counters.failures[Failure::Timeout as usize] = 6;
+    CatalogState { last: Some(last), counters }
 }
 
 /// A server that is down, and was up once.
@@ -187,14 +219,21 @@ fn down() -> Arc<TargetState> {
         status_since: finished_at(),
     };
     let (name, labels, maintenance) = (TargetName::new("down"), Labels::default(), Maintenance::default());
-    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last) })
+    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last), catalog: Arc::default() })
 }
 
 fn unpolled() -> Arc<TargetState> {
     let (name, counters) = (TargetName::new("new"), Counters::default());
     let when = When::Once { start: jiff::Timestamp::MIN, end: jiff::Timestamp::MAX };
     let maintenance = Maintenance::new(vec![Window { when, reason: None }]);
-    Arc::new(TargetState { name, labels: labels(&[("team", "x"), ("zone", "a")]), maintenance, counters, last: None })
+    Arc::new(TargetState {
+        name,
+        labels: labels(&[("team", "x"), ("zone", "a")]),
+        maintenance,
+        counters,
+        last: None,
+        catalog: Arc::default(),
+    })
 }
 
 fn own() -> Own {
@@ -495,7 +534,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 59] = [
+const SPECIFIED: [(&str, &str, &[&str]); 75] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -541,6 +580,22 @@ const SPECIFIED: [(&str, &str, &[&str]); 59] = [
     ("mcp_sessions_closed_total", "counter", &[]),
     ("mcp_health_document_invalid_fields_total", "counter", &[]),
     ("mcp_health_document_cut_total", "counter", &[]),
+    ("mcp_tools", "gauge", &[]),
+    ("mcp_resources", "gauge", &[]),
+    ("mcp_resource_templates", "gauge", &[]),
+    ("mcp_prompts", "gauge", &[]),
+    ("mcp_catalog_list_duration_seconds", "gauge", &["kind"]),
+    ("mcp_catalog_pages", "gauge", &["kind"]),
+    ("mcp_catalog_hash", "gauge", &["kind"]),
+    ("mcp_catalog_changes_total", "counter", &["kind", "change"]),
+    ("mcp_catalog_nondeterministic", "gauge", &["kind"]),
+    ("mcp_catalog_locked", "gauge", &[]),
+    ("mcp_catalog_drift", "gauge", &["kind"]),
+    ("mcp_catalog_last_read_timestamp_seconds", "gauge", &[]),
+    ("mcp_catalog_failures_total", "counter", &["reason"]),
+    ("mcp_catalog_cut_total", "counter", &["kind"]),
+    ("mcp_tool_definitions_bytes", "gauge", &[]),
+    ("mcp_largest_tool_bytes", "gauge", &["tool"]),
     ("mcp_exporter_build_info", "gauge", &["version", "commit", "rustc"]),
     ("mcp_exporter_config_last_reload_successful", "gauge", &[]),
     ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
@@ -719,6 +774,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             maintenance: Maintenance::default(),
             counters: with_failures(counters, &[(Failure::InvalidDocument, 1)]),
             last: Some(last),
+            catalog: Arc::default(),
         };
         check_samples(file, &Snapshot { targets: vec![Arc::new(state)] }, &expected);
     }

@@ -7,10 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 11] =
-    ["units", "secret", "health", "maintenance", "target", "config", "probe", "snapshot", "metrics", "poll", "http"];
+const LAYERS: [&str; 12] = [
+    "units",
+    "secret",
+    "health",
+    "catalog",
+    "maintenance",
+    "target",
+    "config",
+    "probe",
+    "snapshot",
+    "metrics",
+    "poll",
+    "http",
+];
 /// Where everything meets.
-const TOP: [&str; 8] = ["check", "demo", "healthcheck", "app", "cli", "telemetry", "shutdown", "lib"];
+const TOP: [&str; 9] = ["check", "review", "demo", "healthcheck", "app", "cli", "telemetry", "shutdown", "lib"];
 /// Pairs that would be allowed by the order and are not: (module, what it must not know).
 const FORBIDDEN: [(&str, &str); 5] =
     [("probe", "config"), ("snapshot", "config"), ("metrics", "config"), ("http", "poll"), ("http", "probe")];
@@ -89,6 +101,17 @@ fn only_transports_and_the_demo_know_rmcp() {
         let may = path.components().any(|part| part.as_os_str() == "transport" || part.as_os_str() == "demo")
             || path.ends_with("probe/ask.rs");
         assert!(!knows || may, "{} names rmcp", path.display());
+    }
+}
+
+#[test]
+fn the_catalog_does_neither_input_nor_output() {
+    for path in sources().into_iter().filter(|path| module_of(path) == "catalog") {
+        let text = fs::read_to_string(&path).expect("a text");
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        for word in ["async fn", "tokio::", "std::fs", "std::net", "Instant::now", "SystemTime::now"] {
+            assert!(!code.contains(word), "{} uses {word}", path.display());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod at;
 mod decode;
 mod endpoint;
 mod expand;
+mod lock;
 mod maintenance;
 mod oauth2;
 mod problem;
@@ -184,7 +185,7 @@ fn build(
 
 /// Labels that nobody may configure: those of our own metrics, where a second one of the name would fail the whole
 /// scrape, and those that Prometheus, its rules and its alerts give a meaning to.
-pub const RESERVED_LABELS: [&str; 24] = [
+pub const RESERVED_LABELS: [&str; 25] = [
     "alertname",
     "change",
     "check",
@@ -207,6 +208,7 @@ pub const RESERVED_LABELS: [&str; 24] = [
     "severity",
     "source",
     "state",
+    "tool",
     "transport",
     "version",
 ];

@@ -100,6 +100,8 @@ settings! {
         thresholds: Thresholds,
         /// Ceilings on what a server may send and how many series come of it.
         limits: Limits,
+        /// The lists of tools, resources, resource templates and prompts, and what they are compared with.
+        catalog: Catalog,
     }
     /// One MCP server.
     struct Server {
@@ -370,6 +372,21 @@ pub(super) struct Limits {
     /// Series of one server altogether; at least 100.
     #[schemars(extend("default" = 500))]
     pub(super) series: Option<u32>,
+}
+
+/// The catalog.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Catalog {
+    /// `false`: the lists are not read.
+    #[schemars(extend("default" = true))]
+    pub(super) enabled: Option<bool>,
+    /// From one reading to the next; besides, they are read at each new session and when the server says that one changed.
+    #[schemars(extend("default" = "5m"))]
+    pub(super) interval: Option<PromDuration>,
+    /// What somebody has reviewed, written by `mcp-exporter catalog lock`; one file for all servers, or one each.
+    pub(super) lock_file: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Health {

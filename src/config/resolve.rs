@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::at::At;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
+use super::lock::Locks;
 use super::maintenance::{Rule, check_rules, check_windows};
 use super::problem::Findings;
 use super::raw;
@@ -66,6 +67,7 @@ struct Resolver<'a, 't> {
     rules: Vec<Rule<'t>>,
     names: HashMap<TargetName, At<'t>>,
     targets: Vec<Target>,
+    locks: Locks,
 }
 
 impl<'a, 't> Resolver<'a, 't> {
@@ -78,7 +80,17 @@ impl<'a, 't> Resolver<'a, 't> {
             check_timing(&timing(&defaults), timing_at(at), findings);
         }
         let (names, targets) = (HashMap::new(), Vec::new());
-        Self { findings, base, defaults, defaults_at: at, default_health, rules, names, targets }
+        Self {
+            findings,
+            base,
+            defaults,
+            defaults_at: at,
+            default_health,
+            rules,
+            names,
+            targets,
+            locks: Locks::default(),
+        }
     }
 
     fn server(&mut self, mut raw: raw::Server, at: At<'t>) {
@@ -110,6 +122,9 @@ impl<'a, 't> Resolver<'a, 't> {
         let mut windows = check_windows(maintenance.unwrap_or_default(), at.key("maintenance"), self.findings);
         let name = self.name(name, resolved.as_ref(), at);
         let (Some(name), Some(resolved)) = (name, resolved) else { return };
+        let catalog_at = at.child("catalog").and_then(|at| at.child("lock_file"));
+        let catalog_at = catalog_at.unwrap_or(self.defaults_at.key("catalog").key("lock_file"));
+        let catalog = self.locks.settings(&settings.catalog, &name, catalog_at, self.findings);
         let mut variables = at.variables();
         variables.extend(self.defaults_at.variables());
         let rules = self.rules.iter_mut().filter_map(|rule| rule.window_for(&name, &settings.labels));
@@ -120,6 +135,7 @@ impl<'a, 't> Resolver<'a, 't> {
             labels: Labels::new(settings.labels),
             timing,
             health,
+            catalog,
             poll: poll.unwrap_or(true),
             maintenance: Maintenance::new(windows),
         });

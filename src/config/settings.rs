@@ -65,6 +65,7 @@ pub(super) struct Checked {
     pub(super) health: CheckedHealth,
     pub(super) thresholds: raw::Thresholds,
     pub(super) limits: raw::Limits,
+    pub(super) catalog: raw::Catalog,
 }
 
 impl Checked {
@@ -91,6 +92,7 @@ impl Checked {
             health: self.health.over(&defaults.health),
             thresholds: over_thresholds(self.thresholds, &defaults.thresholds),
             limits: over_limits(self.limits, &defaults.limits),
+            catalog: over_catalog(self.catalog, &defaults.catalog),
         }
     }
 }
@@ -141,6 +143,15 @@ fn over_limits(own: raw::Limits, defaults: &raw::Limits) -> raw::Limits {
     }
 }
 
+fn over_catalog(own: raw::Catalog, defaults: &raw::Catalog) -> raw::Catalog {
+    let raw::Catalog { enabled, interval, lock_file } = own;
+    raw::Catalog {
+        enabled: enabled.or(defaults.enabled),
+        interval: interval.or(defaults.interval),
+        lock_file: lock_file.or_else(|| defaults.lock_file.clone()),
+    }
+}
+
 /// Checks one level. What is wrong is left out of the result.
 pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut Findings) -> Checked {
     let raw::Settings {
@@ -157,6 +168,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         health,
         thresholds,
         limits,
+        catalog,
     } = raw;
     let mut positive = |key: &str, duration: Option<PromDuration>| {
         duration.filter(|duration| {
@@ -207,6 +219,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         thresholds: over_thresholds(health.thresholds.clone(), &thresholds),
         health,
         limits,
+        catalog: check_catalog(catalog.unwrap_or_default(), at.key("catalog"), base, findings),
     }
 }
 
@@ -241,6 +254,16 @@ fn check_labels(labels: BTreeMap<String, String>, at: At<'_>, findings: &mut Fin
         }
     }
     labels
+}
+
+fn check_catalog(catalog: raw::Catalog, at: At<'_>, base: &Path, findings: &mut Findings) -> raw::Catalog {
+    let raw::Catalog { enabled, interval, lock_file } = catalog;
+    if interval.is_some_and(|interval| interval < SHORTEST_INTERVAL) {
+        let what = format!("shorter than {SHORTEST_INTERVAL}");
+        at.key("interval").error(findings, what, "the default is 5m; catalogs change seldom");
+    }
+    let lock_file = lock_file.and_then(|path| file_of(path, at.key("lock_file"), base, findings));
+    raw::Catalog { enabled, interval, lock_file: lock_file.map(|path| path.to_string_lossy().into_owned()) }
 }
 
 fn check_limits(limits: &raw::Limits, at: At<'_>, findings: &mut Findings) {

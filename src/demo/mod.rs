@@ -28,8 +28,8 @@ use url::Url;
 use crate::health::HealthSettings;
 use crate::maintenance::Maintenance;
 use crate::target::{
-    Address, Argument, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Proxy, Target,
-    TargetName, Timing, TlsSettings,
+    Address, Argument, CatalogSettings, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Proxy,
+    Target, TargetName, Timing, TlsSettings,
 };
 use crate::units::PromDuration;
 
@@ -177,6 +177,7 @@ fn target(persona: Persona, address: Address) -> Target {
         }),
         timing: TIMING,
         health: Arc::new(HealthSettings::default()),
+        catalog: CatalogSettings::default(),
         poll: true,
         maintenance: Maintenance::default(),
     }

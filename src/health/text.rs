@@ -36,7 +36,8 @@ fn is_space(c: char) -> bool {
 
 /// Control characters, and what Unicode calls default ignorable: marks that change the direction of text, join or
 /// part characters, or show nothing at all.
-fn is_hidden(c: char) -> bool {
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'

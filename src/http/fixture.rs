@@ -9,7 +9,9 @@ use crate::health::{Check, Database, HealthDocument, Pool, Status};
 use crate::maintenance::{Maintenance, When, Window};
 use crate::probe::{Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, Transport};
 use crate::snapshot::{PollReport, SnapshotStore};
-use crate::target::{Address, Command, Endpoint, EndpointRedactor, Labels, Target, TargetName, Timing};
+use crate::target::{
+    Address, CatalogSettings, Command, Endpoint, EndpointRedactor, Labels, Target, TargetName, Timing,
+};
 use crate::units::PromDuration;
 
 /// What a hostile server puts into every text; `<`, `"` and `&` have to be escaped wherever they are shown.
@@ -50,6 +52,7 @@ fn target(name: &str) -> Target {
         }),
         timing: Timing::default(),
         health: Arc::default(),
+        catalog: CatalogSettings::default(),
         poll: true,
         maintenance: Maintenance::new(if name == MENDED { vec![window()] } else { Vec::new() }),
     }

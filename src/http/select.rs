@@ -154,6 +154,7 @@ pub(super) mod tests {
             labels: Labels::new([("team".to_owned(), team.to_owned())].into()),
             maintenance: Maintenance::default(),
             counters: Counters::default(),
+            catalog: Arc::default(),
             last: result.map(|result| LastPoll {
                 result,
                 finished_at: Some(SystemTime::UNIX_EPOCH),

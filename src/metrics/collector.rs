@@ -13,9 +13,10 @@ use prometheus_client::encoding::{
 };
 
 use super::names::{self, Family, OfServer};
+use crate::catalog::{ChangeKind, Kind};
 use crate::health::Status;
 use crate::probe::{Failure, Phase};
-use crate::snapshot::{PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
+use crate::snapshot::{CatalogState, KindState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
 
 /// The series of every server in one snapshot.
 #[derive(Debug)]
@@ -159,6 +160,72 @@ fn write_samples(
         OfServer::Cut => out.counter(&[], counters.cut),
         // Of the configuration, so it is there before the first poll: a restarted exporter must not page either.
         OfServer::Maintenance => out.gauge(&[], target.maintenance.at(now).map(|_| 1.0)),
+        OfServer::Tools
+        | OfServer::Resources
+        | OfServer::ResourceTemplates
+        | OfServer::Prompts
+        | OfServer::CatalogListDuration
+        | OfServer::CatalogPages
+        | OfServer::CatalogHash
+        | OfServer::CatalogChanges
+        | OfServer::CatalogNondeterministic
+        | OfServer::CatalogLocked
+        | OfServer::CatalogDrift
+        | OfServer::CatalogLastRead
+        | OfServer::CatalogFailures
+        | OfServer::CatalogCut
+        | OfServer::ToolDefinitions
+        | OfServer::LargestTool => write_catalog(id, &target.catalog, answer.is_some(), out),
+    }
+}
+
+/// What came from the server is written only while it answers.
+fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+    let last = catalog.last.as_ref().filter(|_| up);
+    let counters = &catalog.counters;
+    let count = |kind: Kind| last.map(|last| last.kinds[kind as usize].count as f64);
+    let mut of_kinds = |value: fn(&KindState) -> Option<f64>| {
+        Kind::ALL.into_iter().try_for_each(|kind| {
+            let value = last.and_then(|last| value(&last.kinds[kind as usize]));
+            out.gauge(&[("kind", kind.label())], value)
+        })
+    };
+    match id {
+        OfServer::CatalogListDuration => of_kinds(|kind| (kind.pages > 0).then_some(kind.time.as_secs_f64())),
+        OfServer::CatalogPages => of_kinds(|kind| Some(f64::from(kind.pages))),
+        OfServer::CatalogHash => of_kinds(|kind| kind.hash.map(|hash| hash as f64)),
+        OfServer::CatalogNondeterministic => of_kinds(|kind| kind.varies.then_some(1.0)),
+        OfServer::CatalogDrift => of_kinds(|kind| kind.drift.map(|drift| drift as f64)),
+        OfServer::Tools => out.gauge(&[], count(Kind::Tools)),
+        OfServer::Resources => out.gauge(&[], count(Kind::Resources)),
+        OfServer::ResourceTemplates => out.gauge(&[], count(Kind::ResourceTemplates)),
+        OfServer::Prompts => out.gauge(&[], count(Kind::Prompts)),
+        OfServer::CatalogLocked => {
+            out.gauge(&[], last.and_then(|last| last.locked).map(|locked| f64::from(u8::from(locked))))
+        }
+        OfServer::CatalogLastRead => out.gauge(&[], last.map(|last| epoch_seconds(last.read_at))),
+        OfServer::ToolDefinitions => out.gauge(&[], last.map(|last| last.tool_bytes as f64)),
+        OfServer::LargestTool => match last.and_then(|last| last.largest_tool.as_ref()) {
+            Some((tool, bytes)) => out.gauge(&[("tool", tool)], Some(*bytes as f64)),
+            None => Ok(()),
+        },
+        OfServer::CatalogChanges => Kind::ALL.into_iter().try_for_each(|kind| {
+            ChangeKind::ALL.into_iter().try_for_each(|change| match counters.changes[kind as usize][change as usize] {
+                0 => Ok(()),
+                count => out.counter(&[("kind", kind.label()), ("change", change.label())], count),
+            })
+        }),
+        OfServer::CatalogFailures => {
+            Failure::ALL.into_iter().try_for_each(|reason| match counters.failures[reason as usize] {
+                0 => Ok(()),
+                count => out.counter(&[("reason", reason.label())], count),
+            })
+        }
+        OfServer::CatalogCut => Kind::ALL.into_iter().try_for_each(|kind| match counters.cut[kind as usize] {
+            0 => Ok(()),
+            count => out.counter(&[("kind", kind.label())], count),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -122,6 +122,7 @@ mod tests {
             maintenance: Maintenance::default(),
             counters: Counters::default(),
             last: None,
+            catalog: Arc::default(),
         })
     }
 

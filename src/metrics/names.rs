@@ -138,6 +138,22 @@ pub(super) enum OfServer {
     SessionsClosed,
     InvalidFields,
     Cut,
+    Tools,
+    Resources,
+    ResourceTemplates,
+    Prompts,
+    CatalogListDuration,
+    CatalogPages,
+    CatalogHash,
+    CatalogChanges,
+    CatalogNondeterministic,
+    CatalogLocked,
+    CatalogDrift,
+    CatalogLastRead,
+    CatalogFailures,
+    CatalogCut,
+    ToolDefinitions,
+    LargestTool,
 }
 
 /// A family about the exporter itself.
@@ -187,8 +203,10 @@ const REASON: Label = Label {
     ],
 };
 
+const KIND: Label = Label { name: "kind", values: &["tools", "resources", "resource_templates", "prompts"] };
+
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 45] = [
+pub(super) static SERVER: [(OfServer, Family); 61] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -301,6 +319,41 @@ pub(super) static SERVER: [(OfServer, Family); 45] = [
         "Fields of health documents that could not be right and were dropped.")),
     (OfServer::Cut, Family::new("mcp_health_document_cut_total", Counter, &[],
         "Checks and values of health documents that were dropped because of a limit.")),
+    (OfServer::Tools, Family::new("mcp_tools", Gauge, &[],
+        "Tools that the server lists.")),
+    (OfServer::Resources, Family::new("mcp_resources", Gauge, &[],
+        "Resources that the server lists.")),
+    (OfServer::ResourceTemplates, Family::new("mcp_resource_templates", Gauge, &[],
+        "Resource templates that the server lists.")),
+    (OfServer::Prompts, Family::new("mcp_prompts", Gauge, &[],
+        "Prompts that the server lists.")),
+    (OfServer::CatalogListDuration, Family::new("mcp_catalog_list_duration_seconds", Gauge, &[KIND],
+        "Time that all pages of the list took when it was last read.")),
+    (OfServer::CatalogPages, Family::new("mcp_catalog_pages", Gauge, &[KIND],
+        "Pages of the list when it was last read.")),
+    (OfServer::CatalogHash, Family::new("mcp_catalog_hash", Gauge, &[KIND],
+        "48 bits over the definitions in any order: equal over restarts and replicas while they are.")),
+    (OfServer::CatalogChanges, Family::new("mcp_catalog_changes_total", Counter, &[
+            KIND,
+            Label { name: "change", values: &["added", "removed", "schema", "description", "annotation", "risk"] },
+        ],
+        "Definitions that changed, read twice; risk is a readOnlyHint or destructiveHint that means something else.")),
+    (OfServer::CatalogNondeterministic, Family::new("mcp_catalog_nondeterministic", Gauge, &[KIND],
+        "1 while the list differs from reading to reading, and only then: it has no hash, its changes are not counted.")),
+    (OfServer::CatalogLocked, Family::new("mcp_catalog_locked", Gauge, &[],
+        "1 if the configured lock file covers the server, else 0.")),
+    (OfServer::CatalogDrift, Family::new("mcp_catalog_drift", Gauge, &[KIND],
+        "Definitions that are not what the lock file says; 0 is what was reviewed.")),
+    (OfServer::CatalogLastRead, Family::new("mcp_catalog_last_read_timestamp_seconds", Gauge, &[],
+        "When the catalog was last read, since the epoch.")),
+    (OfServer::CatalogFailures, Family::new("mcp_catalog_failures_total", Counter, &[REASON],
+        "Readings of the catalog that failed, by reason; polls do not fail with them.")),
+    (OfServer::CatalogCut, Family::new("mcp_catalog_cut_total", Counter, &[KIND],
+        "Lists that were longer than what is read of one, or never ended; they have no hash.")),
+    (OfServer::ToolDefinitions, Family::new("mcp_tool_definitions_bytes", Gauge, &[],
+        "Size of all tool definitions as compact JSON: what they cost an agent that is shown all.")),
+    (OfServer::LargestTool, Family::new("mcp_largest_tool_bytes", Gauge, &[open("tool")],
+        "Size of the largest tool definition as compact JSON.")),
 ];
 
 #[rustfmt::skip]

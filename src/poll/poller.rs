@@ -11,11 +11,13 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, debug_span, info, warn};
 
+use super::catalog::CatalogReader;
 use super::schedule::{Schedule, attempt_offset};
-use crate::health::Status;
+use crate::catalog::Kind;
+use crate::health::{HealthLimits, Status, text};
 use crate::metrics::Own;
-use crate::probe::{Attempt, Session};
-use crate::snapshot::{PollReport, Slot, TargetState};
+use crate::probe::{Attempt, Failure, Session};
+use crate::snapshot::{CatalogReport, CatalogState, PollReport, Slot, TargetState};
 use crate::target::Target;
 
 pub(super) struct Poller {
@@ -27,6 +29,8 @@ pub(super) struct Poller {
     pub(super) stop: CancellationToken,
     /// Until the first poll.
     pub(super) first_offset: Duration,
+    /// What the target offers.
+    pub(super) catalog: CatalogReader,
 }
 
 impl Poller {
@@ -36,6 +40,7 @@ impl Poller {
         let mut target = Arc::clone(&self.settings.borrow_and_update());
         let mut schedule = Schedule::starting(Instant::now(), self.first_offset, target.timing.interval.get());
         loop {
+            let aside_until = schedule.due() - target.timing.interval.get() / 20;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -43,9 +48,18 @@ impl Poller {
                     if changed.is_err() { break }
                     target = Arc::clone(&self.settings.borrow_and_update());
                     schedule.change_interval(Instant::now(), target.timing.interval.get());
+                    if self.catalog.change(&target.catalog, Instant::now()) {
+                        self.slot.forget_catalog();
+                    }
                     continue;
                 }
                 () = sleep_until(schedule.due().into()) => {}
+                // Dropped when the poll is due: it goes on after it.
+                read = self.catalog.run(&mut self.session, &target, aside_until).instrument(span_of(&target)) => {
+                    let (before, after) = self.slot.record_catalog(&read);
+                    tell_catalog(&target, &read, &before, &after);
+                    continue;
+                }
             }
             self.own.schedule_lag(schedule.due().elapsed());
             let report = {
@@ -59,6 +73,7 @@ impl Poller {
             };
             let (before, after) = self.slot.record(report);
             tell(&target, &before, &after);
+            self.catalog.polled(&mut self.session, after.last.as_ref().is_some_and(|last| last.result.is_ok()));
             schedule.advance(Instant::now());
         }
         let closing = self.session.close().instrument(span_of(&target));
@@ -138,6 +153,52 @@ fn tell(target: &Target, before: &TargetState, after: &TargetState) {
         let dropped_before = before.last.as_ref().and_then(|last| last.result.as_ref().ok());
         if !dropped.is_empty() && dropped_before.map(|answer| &answer.document.invalid_fields) != Some(dropped) {
             warn!(server, fields = dropped.join(", "), "dropped fields of the health document that cannot be right");
+        }
+    }
+}
+
+/// Changes of one reading that are told one by one. More at once is another server, not a change.
+const MOST_CHANGES: usize = 50;
+
+/// Logs what is new about the catalog: each change, and what it has become.
+fn tell_catalog(target: &Target, read: &CatalogReport, before: &CatalogState, after: &CatalogState) {
+    let server = target.name.as_str();
+    for (kind, change) in read.changes.iter().take(MOST_CHANGES) {
+        let name = text::clean(&change.name, HealthLimits::LABEL_CHARS, &target.endpoint.redactor.0);
+        warn!(server, kind = kind.label(), name = &*name, change = change.what.label(), "the catalog changed");
+    }
+    if read.changes.len() > MOST_CHANGES {
+        warn!(server, more = read.changes.len() - MOST_CHANGES, "the catalog changed in further places");
+    }
+    let last = match &read.result {
+        Err(error) if before.last.is_some() || before.counters.failures == [0; Failure::ALL.len()] => {
+            warn!(server, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
+            return;
+        }
+        Err(error) => {
+            debug!(server, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
+            return;
+        }
+        Ok(last) => last,
+    };
+    for kind in Kind::ALL {
+        let now = &last.kinds[kind as usize];
+        let was = before.last.as_ref().map(|last| &last.kinds[kind as usize]);
+        let kind = kind.label();
+        if now.varies && was.is_none_or(|was| !was.varies) {
+            warn!(server, kind, "the list differs from reading to reading: its changes are not told");
+        }
+        let (drift, drifted) = (now.drift.unwrap_or(0), was.and_then(|was| was.drift).unwrap_or(0));
+        if drift > 0 && drift != drifted {
+            let hint = "`mcp-exporter catalog diff` shows how";
+            warn!(server, kind, definitions = drift, hint, "the catalog is not what was reviewed");
+        } else if drift == 0 && drifted > 0 {
+            info!(server, kind, "the catalog is what was reviewed again");
+        }
+    }
+    for kind in &read.cut {
+        if after.counters.cut[*kind as usize] == 1 {
+            warn!(server, kind = kind.label(), "the list is longer than what is read of one, and was cut");
         }
     }
 }

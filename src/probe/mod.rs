@@ -13,4 +13,4 @@ pub use outcome::{
     Transport, Validity,
 };
 pub use session::{CLOSE_GRACE, Session};
-pub use transport::{Fetch, Shared, fetch};
+pub use transport::{Fetch, Offers, Page, Shared, fetch};

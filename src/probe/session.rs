@@ -9,17 +9,22 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
+use crate::catalog::Kind;
 use crate::health::{HealthLimits, HealthSettings, text};
 use crate::probe::ask::{Asker, Learned};
 use crate::probe::transport::restart::Restart;
-use crate::probe::transport::{Conversation, Ledger, Remark, Remembered, Shared};
+use crate::probe::transport::{Conversation, Ledger, Offers, Page, Question, Remark, Remembered, Reply, Shared};
 use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, Sessions};
+use crate::secret::Redactor;
 use crate::target::{Address, Endpoint};
 use crate::units::PromDuration;
 
 /// Time a conversation gets to say goodbye: a session to be deleted, a child to end by itself, by SIGTERM, by SIGKILL.
 /// Two seconds keep a shutdown well inside Kubernetes' default thirty.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// JSON-RPC: there is no such method. Servers say they have resources and know no templates.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Time a child gets to start and shake hands: `uvx` and `npx` may have to fetch the server first.
 const CHILD_STARTUP: PromDuration = PromDuration::from_secs(30);
@@ -36,6 +41,10 @@ pub struct Session {
     ledger: Ledger,
     /// Conversations that take their time to end.
     ending: JoinSet<()>,
+    /// How often a conversation was opened.
+    openings: u32,
+    /// Openings and handshakes when the catalog was last asked about.
+    catalog_seen: (u32, u32),
 }
 
 #[derive(Debug)]
@@ -75,6 +84,8 @@ impl Session {
             restart: Restart::default(),
             ledger: Ledger::new(Instant::now()),
             ending: JoinSet::new(),
+            openings: 0,
+            catalog_seen: (0, 0),
         }
     }
 
@@ -100,6 +111,66 @@ impl Session {
     #[must_use]
     pub const fn is_opening(&self) -> bool {
         matches!(self.state, State::Opening { .. })
+    }
+
+    /// What the server says it can list. `None` while nothing is open, and for a plain document.
+    #[must_use]
+    pub fn offers(&self) -> Option<Offers> {
+        match &self.state {
+            State::Open { conversation, .. } => conversation.offers(),
+            State::Closed | State::Opening { .. } => None,
+        }
+    }
+
+    /// Whether the server's lists should be read again whatever the time: it was opened anew since the last call, or said
+    /// that one of them changed.
+    pub fn take_catalog_news(&mut self) -> bool {
+        let State::Open { conversation, .. } = &mut self.state else { return false };
+        let now = (self.openings, conversation.handshakes());
+        let opened = std::mem::replace(&mut self.catalog_seen, now) != now;
+        conversation.take_catalog_changed() || opened
+    }
+
+    /// Reads one page of a list over the conversation that is open, and opens nothing. `None`: the server knows no such
+    /// list. May be dropped as an attempt may.
+    ///
+    /// # Errors
+    ///
+    /// As an attempt; `session_lost` where nothing is open.
+    pub async fn page(
+        &mut self,
+        kind: Kind,
+        cursor: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Option<Page>, ProbeError> {
+        let Self { state: State::Open { conversation, .. }, memory, ledger, .. } = self else {
+            return Err(ProbeError::new(Failure::SessionLost, "there is no open session to list with"));
+        };
+        if let Some(why) = conversation.why_over().await {
+            return Err(why);
+        }
+        ledger.deadline = deadline;
+        match conversation.request(Question::Catalog { kind, cursor }, memory, ledger).await? {
+            Reply::Page(page) => Ok(Some(page)),
+            Reply::Refused(refusal) if refusal.code == METHOD_NOT_FOUND => Ok(None),
+            Reply::Refused(refusal) => {
+                Err(ProbeError::new(Failure::RpcError, format!("the server refuses `{}`", kind.method()))
+                    .because(refusal))
+            }
+            _ => Err(ProbeError::new(
+                Failure::Protocol,
+                "the server answered another question than the one that was asked",
+            )),
+        }
+    }
+
+    /// The secrets to take out of what the server says.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        match &self.state {
+            State::Open { conversation, .. } => conversation.redactor(),
+            State::Closed | State::Opening { .. } => self.endpoint.redactor.0.clone(),
+        }
     }
 
     /// Ends the conversation politely, within [`CLOSE_GRACE`]. Gives the account of what no attempt has told of: the
@@ -236,6 +307,7 @@ impl Session {
             Ok(conversation) => {
                 self.state = State::Open { conversation, since, answered: false };
                 self.learned = Learned::default();
+                self.openings = self.openings.wrapping_add(1);
                 Ok(())
             }
             Err(error) => {

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalog;
 mod cost;
 mod faults;
 mod lifecycle;

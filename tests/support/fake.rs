@@ -227,6 +227,7 @@ impl FakeMcp {
             "initialize" => handshake(),
             "resources/read" => resource(r#"{"status": "healthy"}"#),
             "resources/list" => json!({ "resources": [{ "uri": URI, "name": "health" }] }),
+            "resources/templates/list" => json!({ "resourceTemplates": [] }),
             "tools/list" => json!({ "tools": [] }),
             "ping" => json!({}),
             _ => return None,

@@ -17,6 +17,7 @@ pub(crate) use fake::{Exchange, FakeMcp, FakeServer, resource, rpc_result};
 pub(crate) use http::ask as http_ask;
 pub(crate) use process::{Port, Process, alive, command_of, output_of};
 pub(crate) use real::{RealServer, Recipe, Software, StdioServer};
+pub(crate) use rmcp_server::RmcpServer;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use rmcp::model::{
-    ErrorData, Implementation, ListResourcesResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, Resource, ResourceContents, ServerCapabilities, ServerConfig,
+    ErrorData, Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource, ResourceContents,
+    ServerCapabilities, ServerConfig, ToolsCapability,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -60,12 +61,20 @@ struct Server {
     sessions: bool,
 }
 
+impl Server {
+    /// What `catalog.json` beside the document says, if it is there.
+    fn catalog(&self) -> Option<String> {
+        std::fs::read_to_string(self.document.with_file_name("catalog.json")).ok()
+    }
+}
+
 const URI: &str = "health://status";
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_resources().build())
-            .with_server_info(Implementation::new("rmcp-server", "4.5.6"))
+        let mut offers = ServerCapabilities::builder().enable_resources().build();
+        offers.tools = self.catalog().map(|_| ToolsCapability::default());
+        ServerConfig::new(offers).with_server_info(Implementation::new("rmcp-server", "4.5.6"))
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
@@ -74,6 +83,15 @@ impl ServerHandler for Server {
         } else {
             Cow::Borrowed(&[ProtocolVersion::V_2026_07_28])
         }
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = self.catalog().and_then(|text| serde_json::from_str::<ListToolsResult>(&text).ok());
+        tools.ok_or_else(|| ErrorData::internal_error("no catalog", None))
     }
 
     async fn list_resources(

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::said::shown;
-use super::{Question, Refusal, Reply};
+use super::{Offers, Page, Question, Refusal, Reply};
+use crate::catalog::Kind;
 use crate::secret::Redactor;
 
 /// The revision without sessions and handshake.
@@ -123,6 +124,9 @@ impl<'a> Asked<'a> {
                 Self { method: "resources/list", name: None, params: Params { cursor, ..none } }
             }
             Question::Tools { cursor } => Self { method: "tools/list", name: None, params: Params { cursor, ..none } },
+            Question::Catalog { kind, cursor } => {
+                Self { method: kind.method(), name: None, params: Params { cursor, ..none } }
+            }
             Question::ListTools => Self { method: "tools/list", name: None, params: none },
             Question::Ping => Self { method: "ping", name: None, params: none },
             Question::Discover => Self { method: "server/discover", name: None, params: none },
@@ -163,8 +167,11 @@ pub(super) enum Heard {
     },
     /// An answer to another request.
     AnotherId,
-    /// The server's list of resources changed.
-    ResourcesChanged,
+    /// One of the server's lists changed.
+    ListChanged {
+        /// That of its resources.
+        resources: bool,
+    },
     /// A notification or a request that does not concern us.
     Other,
 }
@@ -241,8 +248,13 @@ impl Envelope<'_> {
             return Err("the answer is not JSON-RPC 2.0".to_owned());
         }
         if let Some(method) = self.method {
-            let changed = method == "notifications/resources/list_changed";
-            return Ok(if changed { Heard::ResourcesChanged } else { Heard::Other });
+            return Ok(match &*method {
+                "notifications/resources/list_changed" => Heard::ListChanged { resources: true },
+                "notifications/tools/list_changed" | "notifications/prompts/list_changed" => {
+                    Heard::ListChanged { resources: false }
+                }
+                _ => Heard::Other,
+            });
         }
         let ours = self.id.is_some_and(|said| is_id(said.get(), id));
         match (self.result, self.error) {
@@ -290,9 +302,26 @@ pub(super) fn read_result(question: Question<'_>, result: &RawValue) -> Result<R
         }
         Question::ListResources { .. } => Reply::Resources(typed::<ListResourcesResult>("resources/list", result)?),
         Question::Tools { .. } => Reply::Tools(typed::<ListToolsResult>("tools/list", result)?),
+        Question::Catalog { kind, .. } => Reply::Page(page(kind, typed(kind.method(), result)?)?),
         Question::ListTools | Question::Ping | Question::Discover | Question::Document => Reply::Done,
     };
     Ok(reply)
+}
+
+/// A page out of the result of a list.
+///
+/// # Errors
+///
+/// It is no list of that kind.
+pub(super) fn page(kind: Kind, result: serde_json::Value) -> Result<Page, String> {
+    let serde_json::Value::Object(mut result) = result else {
+        return Err(format!("the result is not what `{}` returns", kind.method()));
+    };
+    let next = result.get("nextCursor").and_then(serde_json::Value::as_str).map(str::to_owned);
+    match result.remove(kind.key()) {
+        Some(serde_json::Value::Array(items)) => Ok(Page { items, next }),
+        _ => Err(format!("the result of `{}` has no list `{}`", kind.method(), kind.key())),
+    }
 }
 
 fn typed<'a, T: Deserialize<'a>>(method: &str, result: &'a RawValue) -> Result<T, String> {
@@ -338,7 +367,17 @@ pub(super) struct DiscoveredMeta {
 #[derive(Default, Deserialize)]
 pub(super) struct Capabilities {
     #[serde(default)]
-    pub(super) resources: Option<serde::de::IgnoredAny>,
+    tools: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    resources: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    prompts: Option<serde::de::IgnoredAny>,
+}
+
+impl Capabilities {
+    pub(super) fn offers(&self) -> Offers {
+        Offers { tools: self.tools.is_some(), resources: self.resources.is_some(), prompts: self.prompts.is_some() }
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -38,6 +38,7 @@ pub use self::fetch::{Fetch, fetch};
 pub use self::ledger::{Ledger, Remark};
 pub use self::peer::Peer;
 pub use self::streamable::Streamable;
+use crate::catalog::Kind;
 use crate::probe::{ProbeError, ServerInfo};
 use crate::secret::Redactor;
 use crate::target::Endpoint;
@@ -87,6 +88,13 @@ pub enum Question<'a> {
         /// Where the page before it ended.
         cursor: Option<&'a str>,
     },
+    /// One page of a list, for its definitions; `None` asks for the first.
+    Catalog {
+        /// Which list.
+        kind: Kind,
+        /// Where the page before it ended.
+        cursor: Option<&'a str>,
+    },
     /// `ping`.
     Ping,
     /// `server/discover`.
@@ -106,12 +114,46 @@ pub enum Reply {
     Resources(ListResourcesResult),
     /// To [`Question::Tools`].
     Tools(ListToolsResult),
+    /// To [`Question::Catalog`].
+    Page(Page),
     /// To [`Question::Document`].
     Document(Document),
     /// To the other questions: it was answered.
     Done,
     /// A JSON-RPC error, which only the asker can judge.
     Refused(Refusal),
+}
+
+/// A page of a list as the server sent it: what a definition means is not read here.
+#[derive(Debug)]
+pub struct Page {
+    /// The definitions.
+    pub items: Vec<serde_json::Value>,
+    /// Where the next page begins; `None` where this is the last.
+    pub next: Option<String>,
+}
+
+/// What a server says it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Tools.
+    pub tools: bool,
+    /// Resources and resource templates.
+    pub resources: bool,
+    /// Prompts.
+    pub prompts: bool,
+}
+
+impl Offers {
+    /// Whether there is anything of this kind to be listed.
+    #[must_use]
+    pub const fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Tools => self.tools,
+            Kind::Resources | Kind::ResourceTemplates => self.resources,
+            Kind::Prompts => self.prompts,
+        }
+    }
 }
 
 /// A plain HTTP answer, complete and within its limit.
@@ -255,13 +297,28 @@ impl Conversation {
         }
     }
 
+    /// What the server says it has; `None` for a plain document, which lists nothing.
+    #[must_use]
+    pub fn offers(&self) -> Option<Offers> {
+        match self {
+            Self::Streamable(streamable) => Some(streamable.offers()),
+            Self::Document(_) => None,
+            Self::Peer(peer) => Some(peer.offers()),
+        }
+    }
+
     /// Whether the server says that it has resources.
     #[must_use]
     pub fn has_resources(&self) -> bool {
+        self.offers().is_some_and(|offers| offers.resources)
+    }
+
+    /// Whether the server said, since the last call, that any of its lists changed.
+    pub fn take_catalog_changed(&mut self) -> bool {
         match self {
-            Self::Streamable(streamable) => streamable.has_resources(),
+            Self::Streamable(streamable) => streamable.take_catalog_changed(),
             Self::Document(_) => false,
-            Self::Peer(peer) => peer.has_resources(),
+            Self::Peer(peer) => peer.take_catalog_changed(),
         }
     }
 

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rmcp::RoleClient;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, DiscoverRequest,
-    DiscoverRequestParams, ErrorData, Implementation, ListResourcesRequest, ListToolsRequest, PaginatedRequestParams,
-    PingRequest, ProtocolVersion, ReadResourceRequest, ReadResourceRequestParams, ServerPeerInfo, ServerResult,
+    DiscoverRequestParams, ErrorData, Implementation, ListPromptsRequest, ListResourceTemplatesRequest,
+    ListResourcesRequest, ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, ReadResourceRequest,
+    ReadResourceRequestParams, ServerPeerInfo, ServerResult,
 };
 use rmcp::service::{
     ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, PeerRequestOptions,
@@ -21,11 +22,12 @@ use rmcp::service::{
 use rmcp::transport::Transport as RmcpTransport;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use crate::catalog::Kind;
 use crate::probe::transport::child::{self, Child};
 use crate::probe::transport::sse::Posts;
 use crate::probe::transport::stdio::LineTransport;
 use crate::probe::transport::wire::{NOISE_LINES, Wire};
-use crate::probe::transport::{Ledger, Question, Refusal, Remembered, Reply};
+use crate::probe::transport::{Ledger, Offers, Question, Refusal, Remembered, Reply, jsonrpc};
 use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport};
 use crate::secret::Redactor;
 use crate::target::{Command, Endpoint};
@@ -41,7 +43,7 @@ pub struct Peer {
     client: RunningService<RoleClient, ClientConfig>,
     wire: Arc<Wire>,
     info: Arc<ServerInfo>,
-    has_resources: bool,
+    offers: Offers,
     modern: bool,
     given_up: Option<RequestHandle<RoleClient>>,
     child: Option<Child>,
@@ -114,7 +116,11 @@ impl Peer {
         ledger.sessions_opened += 1;
         Ok(Self {
             info: Arc::new(server_info(&answered, kind, &wire)),
-            has_resources: answered.capabilities.resources.is_some(),
+            offers: Offers {
+                tools: answered.capabilities.tools.is_some(),
+                resources: answered.capabilities.resources.is_some(),
+                prompts: answered.capabilities.prompts.is_some(),
+            },
             modern: !answered.protocol_version.has_initialize(),
             client,
             wire,
@@ -186,9 +192,14 @@ impl Peer {
         self.wire.redactor()
     }
 
-    /// Whether the server says that it has resources.
-    pub(crate) fn has_resources(&self) -> bool {
-        self.has_resources
+    /// What the server says it has.
+    pub(crate) fn offers(&self) -> Offers {
+        self.offers
+    }
+
+    /// Whether the server said, since the last call, that any of its lists changed.
+    pub(crate) fn take_catalog_changed(&self) -> bool {
+        self.wire.take_catalog_changed()
     }
 
     /// Whether the server said, since the last call, that its list of resources changed.
@@ -243,6 +254,15 @@ impl Peer {
                 ServerResult::ListToolsResult(result) => Ok(Reply::Tools(result)),
                 other => self.read_again(other).map(Reply::Tools),
             },
+            Question::Catalog { kind, .. } => {
+                let page = jsonrpc::page(kind, self.read_again(result)?);
+                page.map(Reply::Page).map_err(|why| {
+                    ProbeError::new(
+                        Failure::Protocol,
+                        format!("the answer is not of the shape that MCP prescribes: {why}"),
+                    )
+                })
+            }
             Question::ListTools | Question::Ping | Question::Discover | Question::Document => Ok(Reply::Done),
         }
     }
@@ -285,6 +305,15 @@ fn request(question: Question<'_>) -> Result<ClientRequest, ProbeError> {
         Question::Tools { cursor } => {
             let params = PaginatedRequestParams::default().with_cursor(cursor.map(str::to_owned));
             ListToolsRequest { params: Some(params), ..Default::default() }.into()
+        }
+        Question::Catalog { kind, cursor } => {
+            let params = Some(PaginatedRequestParams::default().with_cursor(cursor.map(str::to_owned)));
+            match kind {
+                Kind::Tools => ListToolsRequest { params, ..Default::default() }.into(),
+                Kind::Resources => ListResourcesRequest { params, ..Default::default() }.into(),
+                Kind::ResourceTemplates => ListResourceTemplatesRequest { params, ..Default::default() }.into(),
+                Kind::Prompts => ListPromptsRequest { params, ..Default::default() }.into(),
+            }
         }
         Question::ListTools => ListToolsRequest::default().into(),
         Question::Ping => PingRequest::default().into(),

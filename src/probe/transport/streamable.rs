@@ -21,7 +21,7 @@ use super::event_stream::EventStream;
 use super::exchange::{Call, Exchange, Response};
 use super::jsonrpc::{self, Asked, Discovered, Heard, Implementation, RpcError};
 use super::said::Cause;
-use super::{Ledger, Question, Remark, Remembered, Reply, Shared};
+use super::{Ledger, Offers, Question, Remark, Remembered, Reply, Shared};
 use crate::health::{HealthLimits, text};
 use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport};
 use crate::secret::Redactor;
@@ -45,8 +45,9 @@ pub struct Streamable {
     counted: bool,
     over: bool,
     info: Arc<ServerInfo>,
-    has_resources: bool,
+    offers: Offers,
     list_changed: bool,
+    catalog_changed: bool,
     handshakes: u32,
 }
 
@@ -101,8 +102,9 @@ impl Streamable {
             counted: false,
             over: false,
             info: Arc::new(nobody),
-            has_resources: false,
+            offers: Offers::default(),
             list_changed: false,
+            catalog_changed: false,
             handshakes: 0,
         };
         conversation.shake_hands(memory, ledger).await?;
@@ -120,6 +122,9 @@ impl Streamable {
             self.exchange
                 .error(Failure::Protocol, |endpoint| format!("{endpoint} speaks MCP and has no plain document"))
         })?;
+        if let Question::Catalog { .. } = question {
+            return self.ask_aside(question, &asked, ledger).await;
+        }
         let mut lost = None;
         loop {
             if matches!(self.state, State::Apart) {
@@ -158,6 +163,28 @@ impl Streamable {
         }
     }
 
+    /// Asks what is no poll's business: whatever comes of it, the session is left to the next poll, which finds out by
+    /// itself whether it was lost.
+    async fn ask_aside(
+        &mut self,
+        question: Question<'_>,
+        asked: &Asked<'_>,
+        ledger: &mut Ledger,
+    ) -> Result<Reply, ProbeError> {
+        if matches!(self.state, State::Apart) {
+            return Err(self
+                .exchange
+                .error(Failure::SessionLost, |endpoint| format!("{endpoint} has no open session")));
+        }
+        match self.post(asked, ledger).await? {
+            Posted::Answer { result, .. } => {
+                jsonrpc::read_result(question, &result).map_err(|why| self.not_mcp(asked, why))
+            }
+            Posted::Refused(error) => Ok(Reply::Refused(error.refusal(self.exchange.redactor()))),
+            Posted::Status { error, .. } => Err(error),
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
@@ -180,8 +207,12 @@ impl Streamable {
         self.handshakes
     }
 
-    pub(super) fn has_resources(&self) -> bool {
-        self.has_resources
+    pub(super) fn offers(&self) -> Offers {
+        self.offers
+    }
+
+    pub(super) fn take_catalog_changed(&mut self) -> bool {
+        std::mem::take(&mut self.catalog_changed)
     }
 
     pub(super) fn take_list_changed(&mut self) -> bool {
@@ -263,7 +294,7 @@ impl Streamable {
         match heard {
             Heard::Result(result) => Ok(Posted::Answer { result, session }),
             Heard::Error { error, .. } => Ok(Posted::Refused(error)),
-            Heard::AnotherId | Heard::ResourcesChanged | Heard::Other => {
+            Heard::AnotherId | Heard::ListChanged { .. } | Heard::Other => {
                 ledger.remark(Remark::AnotherId);
                 // Not our answer, so ours is still to come, and nobody will bring it: the time limit decides.
                 std::future::pending().await
@@ -294,7 +325,10 @@ impl Streamable {
                     another_id = true;
                     ledger.remark(Remark::AnotherId);
                 }
-                Heard::ResourcesChanged => self.list_changed = true,
+                Heard::ListChanged { resources } => {
+                    self.list_changed |= resources;
+                    self.catalog_changed = true;
+                }
                 Heard::Other => {}
                 answer @ (Heard::Result(_) | Heard::Error { .. }) => {
                     self.exchange.keep(events.into_response());
@@ -406,7 +440,7 @@ impl Streamable {
             if info != self.info {
                 self.info = info;
             }
-            self.has_resources = discovered.capabilities.resources.is_some();
+            self.offers = discovered.capabilities.offers();
         }
     }
 

@@ -41,6 +41,7 @@ pub(crate) struct Wire {
     sends: AtomicU32,
     sent: Notify,
     list_changed: AtomicBool,
+    catalog_changed: AtomicBool,
     unasked: AtomicU32,
     abandon: Notify,
     trouble: Notify,
@@ -65,6 +66,7 @@ impl Wire {
             sends: AtomicU32::new(0),
             sent: Notify::new(),
             list_changed: AtomicBool::new(false),
+            catalog_changed: AtomicBool::new(false),
             unasked: AtomicU32::new(0),
             abandon: Notify::new(),
             trouble: Notify::new(),
@@ -119,6 +121,11 @@ impl Wire {
     /// Whether the server said, since the last call, that its list of resources changed.
     pub(crate) fn take_list_changed(&self) -> bool {
         self.list_changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the server said, since the last call, that any of its lists changed.
+    pub(crate) fn take_catalog_changed(&self) -> bool {
+        self.catalog_changed.swap(false, Ordering::Relaxed)
     }
 
     /// A line of what the server wrote that was no message, since the last message.
@@ -217,8 +224,16 @@ impl Wire {
             }
             JsonRpcMessage::Notification(notification) => {
                 self.unasked.fetch_add(1, Ordering::Relaxed);
-                if let ServerNotification::ResourceListChangedNotification(_) = notification.notification {
-                    self.list_changed.store(true, Ordering::Relaxed);
+                match notification.notification {
+                    ServerNotification::ResourceListChangedNotification(_) => {
+                        self.list_changed.store(true, Ordering::Relaxed);
+                        self.catalog_changed.store(true, Ordering::Relaxed);
+                    }
+                    ServerNotification::ToolListChangedNotification(_)
+                    | ServerNotification::PromptListChangedNotification(_) => {
+                        self.catalog_changed.store(true, Ordering::Relaxed);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -41,7 +41,7 @@ impl Streamable {
             match self.discover(ledger).await? {
                 Discovery::Modern(discovered) => {
                     self.count(ledger);
-                    self.has_resources = discovered.capabilities.resources.is_some();
+                    self.offers = discovered.capabilities.offers();
                     self.info = self.server_info(&discovered.meta.server_info, jsonrpc::MODERN);
                     self.state = State::Modern;
                     return Ok(());
@@ -125,7 +125,7 @@ impl Streamable {
             return Err(self.not_mcp(&asked, "the session id is longer than 4 KiB".to_owned()).into());
         }
         self.count(ledger);
-        self.has_resources = initialized.capabilities.resources.is_some();
+        self.offers = initialized.capabilities.offers();
         self.info = self.server_info(&initialized.server_info, version);
         self.state = State::Legacy { version, session };
         let notified = self.notify_initialized(ledger).await;
