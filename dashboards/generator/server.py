@@ -271,6 +271,59 @@ PROTECTION = [
     ),
 ]
 
+CATALOG = [
+    row("Catalog"),
+    graph(
+        "Tools, resources and prompts",
+        "What the server lists, read every 5 minutes between two polls.",
+        [
+            query(best("mcp_tools"), "tools {{pod}}"),
+            query(best("mcp_resources"), "resources {{pod}}"),
+            query(best("mcp_resource_templates"), "resource templates {{pod}}"),
+            query(best("mcp_prompts"), "prompts {{pod}}"),
+        ],
+        unit="short",
+        decimals=0,
+        no_value="not read",
+    ),
+    graph(
+        "Size of the tool definitions",
+        "What all tools, and the largest of them, cost the context of an agent that is shown them: their definitions as "
+        "compact JSON.",
+        [
+            query(best("mcp_tool_definitions_bytes"), "all tools {{pod}}"),
+            query(best("mcp_largest_tool_bytes"), "{{tool}} {{pod}}"),
+        ],
+        unit="bytes",
+        no_value="not read",
+    ),
+    graph(
+        "Changes of the catalog",
+        "Definitions that changed, by what became of them. A risk is a readOnlyHint or destructiveHint that means "
+        "something else. The exporter's log names them. The first of its kind shows as another hash alone.",
+        [
+            query(f"sum by (kind, change) (increase(mcp_catalog_changes_total{{{SERVER}}}[$__rate_interval]))",
+                  "{{kind}} {{change}}"),
+            query(f"max by (kind) (changes(mcp_catalog_hash{{{SERVER}}}[$__rate_interval]))", "{{kind}}: another hash"),
+        ],
+        unit="short",
+        decimals=0,
+        bars=True,
+        stacked=True,
+        no_value="✔ no changes",
+    ),
+    graph(
+        "Not as reviewed",
+        "Definitions that are not what the lock file says; 0 is what was reviewed. `mcp-exporter catalog diff` tells how "
+        "they differ.",
+        [query(best("mcp_catalog_drift"), "{{kind}} {{pod}}")],
+        unit="short",
+        decimals=0,
+        steps=thresholds(GREEN, (1, RED)),
+        no_value="no lock file",
+    ),
+]
+
 
 def build():
     return dashboard(
@@ -289,6 +342,6 @@ def build():
             nav("Fleet", "mcp-fleet", "All servers"),
             nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
         ],
-        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROTECTION,
+        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROTECTION + CATALOG,
         time_from="now-3h",
     )
