@@ -238,6 +238,7 @@ fn a_reload_touches_only_what_changed() {
     let mut relabelled = labelled.server.entry("labelled");
     relabelled["labels"] = json!({ "team": "search" });
     relabelled["interval"] = json!("150ms");
+    relabelled["maintenance"] = json!([{ "start": "2020-01-01T00:00:00Z", "end": "2099-01-01T00:00:00Z" }]);
     let mut reached_otherwise = moved.server.entry("moved");
     reached_otherwise["headers"] = json!({ "X-Tenant": "other" });
     let after = [same.server.entry("same"), relabelled, reached_otherwise, joining.server.entry("joining")];
@@ -247,6 +248,8 @@ fn a_reload_touches_only_what_changed() {
         scrape.label("labelled", "mcp_up", "team") == Some("search") && scrape.of("joining", "mcp_up") == Some(1.0)
     });
     assert_eq!(scrape.names_of("leaving"), Vec::<&str>::new(), "what left has no series");
+    assert_eq!((first.of("labelled", "mcp_maintenance"), scrape.of("labelled", "mcp_maintenance")), (None, Some(1.0)));
+    assert_eq!(scrape.of("same", "mcp_maintenance"), None, "maintenance is of one server");
     assert_eq!(scrape.value("mcp_exporter_config_last_reload_successful", &[]), Some(1.0));
     let scrape = exporter.until("five more polls", |scrape| {
         ["same", "labelled", "moved"].iter().all(|name| scrape.polls(name) >= first.polls(name) + 5)
@@ -257,7 +260,7 @@ fn a_reload_touches_only_what_changed() {
     }
     until("sessions to be ended", || (leaving.sessions() == (1, 1) && moved.sessions() == (2, 1)).then_some(()));
     assert_eq!(same.sessions(), (1, 0), "an unchanged server keeps its session");
-    assert_eq!(labelled.sessions(), (1, 0), "labels and interval need no new session");
+    assert_eq!(labelled.sessions(), (1, 0), "labels, interval and maintenance need no new session");
     assert_eq!(joining.sessions(), (1, 0));
     assert_eq!(scrape.sessions_opened("moved"), 2, "counters belong to the name");
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use maud::{Markup, html};
 
 use super::super::select::{LONGEST_TEXT, Query, Selection, Standing, select};
-use super::{Frame, badges, chart, database_word, grade, label, labels, path_of, sign, why, words};
+use super::{Frame, badges, chart, database_word, grade, label, labels, maintenance, path_of, sign, why, words};
 use crate::snapshot::{SnapshotStore, TargetState};
 
 /// Servers on one page: some 150 KB, which compress to a tenth.
@@ -183,6 +183,7 @@ fn card(target: &Arc<TargetState>, store: &SnapshotStore, now: SystemTime) -> Ma
             }
             (labels(target))
             @if standing != Standing::Healthy { (why(target)) }
+            (maintenance(target, now))
             (chart::strip(&polls))
             (facts(target, store, &polls))
         }

@@ -237,8 +237,19 @@ fn badges(target: &TargetState, now: SystemTime) -> Markup {
     let since = target.last.as_ref().map(|last| words::since(last.status_since, now));
     html! {
         (badge(Standing::of(target), since.as_deref()))
-        @if let Some(open) = target.maintenance.at(now) {
-            span.badge.maintenance title=[open.reason] { "In maintenance" }
+        @if target.maintenance.at(now).is_some() { span.badge.maintenance { "In maintenance" } }
+    }
+}
+
+/// Until when it is worked on, and why.
+fn maintenance(target: &TargetState, now: SystemTime) -> Markup {
+    let Some(open) = target.maintenance.at(now) else { return html! {} };
+    let until = open.until.into();
+    html! {
+        p.note {
+            "In maintenance until " time datetime=(words::iso(until)) { (words::clock(until)) }
+            @if let Some(reason) = open.reason { ": " (reason) }
+            ". The shipped alerts are quiet."
         }
     }
 }
@@ -296,7 +307,7 @@ const fn database_word(status: crate::health::Status) -> &'static str {
 mod tests {
     use axum::http::header::CONTENT_SECURITY_POLICY;
 
-    use super::super::fixture::{MARKUP, store};
+    use super::super::fixture::{MARKUP, MENDED, store};
     use super::super::tests::{get, state};
     use super::*;
 
@@ -409,6 +420,22 @@ mod tests {
         let by_hand = page(with(&FLEET), "/servers/host:1/mcp", StatusCode::OK).await;
         says(&by_hand, "href=\"../../metrics\"");
         says(&page(with(&FLEET), "/servers/new", StatusCode::OK).await, "Not polled yet");
+    }
+
+    #[tokio::test]
+    async fn maintenance_says_why_and_until_when() {
+        let fleet = [(MENDED, Standing::Failed), ("search", Standing::Failed)];
+        let reason = MARKUP.replace('<', "&lt;");
+        let reason = reason.split('>').next().expect("a beginning");
+        for path in ["/", "/servers/mended"] {
+            let text = page(with(&fleet), path, StatusCode::OK).await;
+            let until = "In maintenance until <time datetime=\"2099-12-01T20:00:00Z\">Dec 1, 20:00:00 UTC</time>: ";
+            says(&text, &format!("{until}{reason}"));
+            // A badge and a sentence, of one server of two.
+            assert_eq!(text.matches("In maintenance").count(), 2, "{path}");
+            assert!(!text.contains(MARKUP));
+        }
+        assert!(!page(with(&fleet), "/servers/search", StatusCode::OK).await.contains("In maintenance"));
     }
 
     #[tokio::test]

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use maud::{Markup, html};
 
 use super::super::select::Standing;
-use super::{Frame, ago, badge, badges, chart, database_word, grade, labels, path_of, promql, sign, why, words};
+use super::{
+    Frame, ago, badge, badges, chart, database_word, grade, labels, maintenance, path_of, promql, sign, why, words,
+};
 use crate::health::{Check, HealthDocument, Status, Thresholds};
 use crate::snapshot::{History, LastPoll, POLLS, SnapshotStore, TargetState};
 use crate::target::{Target, TargetName};
@@ -32,13 +34,7 @@ pub(super) fn page(frame: &Frame<'_>, store: &SnapshotStore, name: &TargetName, 
             (labels(&state))
             (why(&state))
             (runbooks(&state))
-            @if let Some(open) = state.maintenance.at(now) {
-                p.note {
-                    "In maintenance until " (words::clock(open.until.into()))
-                    @if let Some(reason) = open.reason { ": " (reason) }
-                    ". The shipped alerts are quiet."
-                }
-            }
+            (maintenance(&state, now))
         }
         (polls(&history, &target, now))
         div.sections {
