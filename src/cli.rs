@@ -543,7 +543,8 @@ fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
                 targets.push(target);
             }
         }
-        let path = format!("{}{}", settings.route_prefix, settings.telemetry_path);
+        let prefix = settings.route_prefix.trim_end_matches('/').to_owned();
+        let path = settings.telemetry_path.clone();
         let scheme = if settings.gate.as_ref().is_some_and(|gate| gate.speaks_tls()) { "https" } else { "http" };
         let app = prepare(settings, Reloader::fixed(targets)).await?;
         let address = app.addresses().first().copied().ok_or_else(|| Complaint::new("no address to listen on"))?;
@@ -551,7 +552,8 @@ fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
             ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
             _ => address.to_string(),
         };
-        print(&fleet.welcome(&format!("{scheme}://{host}{path}")))?;
+        let base = format!("{scheme}://{host}{prefix}");
+        print(&fleet.welcome(&format!("{base}/"), &format!("{base}{path}")))?;
         let asked_to_stop = app.run().await;
         fleet.stop().await;
         Ok(if asked_to_stop { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,6 +10,7 @@ environment="${CARGO_TARGET_DIR:-$PWD/target}/test-env"
 export MCP_EXPORTER_TEST_PYTHON="$environment/python/bin/python"
 export MCP_EXPORTER_TEST_PYTHON_FASTMCP2="$environment/python-fastmcp2/bin/python"
 export MCP_EXPORTER_TEST_NODE_MODULES="$environment/npm/node_modules"
+export MCP_EXPORTER_TEST_SCHEMATHESIS="$environment/python-schemathesis/bin/schemathesis"
 # For the tests that are not written in Rust.
 export MCP_EXPORTER_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/mcp-exporter" MCP_EXPORTER="${CARGO_TARGET_DIR:-$PWD/target}/debug/mcp-exporter"
 # Each test that saw a real server right, dead and right again adds a line.
@@ -39,6 +40,7 @@ debian_packages() {
     # kubectl 1.27 or later; Debian 12's own is older, and the tests of deploy/ say so.
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
     command -v cc >/dev/null || missing+=(build-essential)
+    command -v chromium >/dev/null || missing+=(chromium)
     { command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm)
     # The module exists without its package, and then fails for want of this one.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
@@ -107,6 +109,7 @@ rust_components
 debian_packages
 python_environment python tests/requirements.txt
 python_environment python-fastmcp2 tests/requirements-fastmcp2.txt
+python_environment python-schemathesis tests/requirements-schemathesis.txt
 npm_environment
 cargo_deny 0.20.2
 
@@ -128,6 +131,10 @@ alerts/tests/run.sh
 cargo build --locked --quiet
 say "dashboards"
 dashboards/tests/run.sh
+say "API"
+tests/api/run.sh
+say "status page"
+tests/browser/run.sh
 say "deployment"
 deploy/tests/run.sh
 

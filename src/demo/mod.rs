@@ -93,10 +93,10 @@ impl Fleet {
         self.targets.clone()
     }
 
-    /// What to tell the person who started the demo; `metrics` is where the daemon serves them, such as
-    /// `http://localhost:10627/metrics`.
+    /// What to tell the person who started the demo: `page` is where the daemon shows its servers, such as
+    /// `http://localhost:10627/`, `metrics` where Prometheus finds them.
     #[must_use]
-    pub fn welcome(&self, metrics: &str) -> String {
+    pub fn welcome(&self, page: &str, metrics: &str) -> String {
         let mut text = String::from("Three MCP servers to watch:\n\n");
         for (target, persona) in self.targets.iter().zip(Persona::ALL) {
             let (transport, place) = match &target.endpoint.address {
@@ -108,7 +108,7 @@ impl Fleet {
             text += &format!("  {name:<9}{transport:<17}{place}\n           {}\n", persona.story());
         }
         text += &format!(
-            "\nOpen {metrics} for what Prometheus sees.\n\
+            "\nOpen {page} to see them, {metrics} for what Prometheus sees.\n\
              Look at one server yourself: mcp-exporter check {}\n\
              Ctrl-C ends it all.\n",
             self.targets[0].endpoint
@@ -200,7 +200,7 @@ mod tests {
 
         let (search, orders) = (search.endpoint.to_string(), orders.endpoint.to_string());
         assert_eq!(
-            fleet.welcome("http://localhost:10627/metrics"),
+            fleet.welcome("http://localhost:10627/", "http://localhost:10627/metrics"),
             format!(
                 "\
 Three MCP servers to watch:
@@ -212,7 +212,7 @@ Three MCP servers to watch:
   billing  stdio            a child process
            up and down: 30 s well, 15 s without its database
 
-Open http://localhost:10627/metrics for what Prometheus sees.
+Open http://localhost:10627/ to see them, http://localhost:10627/metrics for what Prometheus sees.
 Look at one server yourself: mcp-exporter check {search}
 Ctrl-C ends it all.
 "
