@@ -12,10 +12,11 @@ try {
   await new Promise((resolve) => setTimeout(resolve, 1_000 * Number(process.env.PICTURE_AFTER ?? 130)));
   await until("billing to be down", async () => {
     const answer = await fetch(demo.url + "api/v1/servers/billing");
-    return (await answer.json()).status === "unhealthy";
+    const { status, since } = await answer.json();
+    return status === "unhealthy" && Date.now() - Date.parse(since) > 4_000;
   });
   for (const [name, options] of [
-    ["light", {}],
+    ["light", { viewport: { width: 1280, height: 832 } }],
     ["dark", { colorScheme: "dark" }],
     ["phone", { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true }],
     ["wall", { viewport: { width: 2560, height: 1440 }, colorScheme: "dark" }],
