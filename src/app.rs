@@ -14,11 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use url::Url;
 
 use crate::config::{Config, Reloader};
 use crate::http::{self, Gate, ListenAddress};
 use crate::metrics::{Build, Own};
-use crate::poll::Supervisor;
+use crate::on_demand::OnDemand;
+use crate::poll::{Doors, Supervisor};
 use crate::probe::Shared;
 use crate::shutdown::{Request, Signals};
 use crate::snapshot::SnapshotStore;
@@ -44,6 +46,10 @@ pub struct Settings {
     pub route_prefix: String,
     /// Whether POST /-/reload works.
     pub enable_lifecycle: bool,
+    /// Under which people and Prometheus know us, where that is said.
+    pub external_url: Option<Url>,
+    /// Taken off the time that a scraper gives `/probe`.
+    pub timeout_offset: Duration,
 }
 
 /// Where the sockets come from.
@@ -158,12 +164,18 @@ impl App {
         let serving = CancellationToken::new();
         let reload = Reload { reloader: Arc::clone(&self.reloader), own: Arc::clone(&own) };
         let on_request = reload.clone();
+        let (shared, doors) = (Arc::new(Shared::new()), Arc::new(Doors::default()));
+        let on_demand = Arc::new(OnDemand::new(configs.clone(), Arc::clone(&shared), Arc::clone(&doors)));
         let state = http::State {
             store: Arc::clone(&store),
             own: Arc::clone(&own),
             telemetry_path: self.settings.telemetry_path.clone(),
             route_prefix: self.settings.route_prefix.clone(),
             ready: readiness(Arc::clone(&store), configs.clone()),
+            configs: configs.clone(),
+            on_demand: Arc::clone(&on_demand),
+            timeout_offset: self.settings.timeout_offset,
+            external_url: self.settings.external_url.clone(),
             reload: self.settings.enable_lifecycle.then(|| Arc::new(move || on_request.run()) as http::ReloadFn),
         };
         for address in self.addresses() {
@@ -171,10 +183,11 @@ impl App {
             let servers = configs.borrow().targets.len();
             info!(%address, tls, version = env!("CARGO_PKG_VERSION"), servers, "listening");
         }
-        let supervisor = Supervisor::new(Arc::clone(&store), own, Arc::new(Shared::new()));
+        let supervisor = Supervisor::new(Arc::clone(&store), own, shared, doors);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(self.listeners, http::router(state), self.settings.gate.clone(), serving.clone()));
         tasks.spawn(supervisor.run(configs, polling.clone()));
+        tasks.spawn(on_demand.run(polling.clone()));
 
         let mut reloads = tokio::task::JoinSet::new();
         reloads.spawn(watch_lock_files(self.reloader.subscribe(), reload.clone()));

@@ -178,6 +178,16 @@ struct DaemonFlags {
     )]
     route_prefix: Option<String>,
 
+    /// Seconds taken off the scrape timeout that Prometheus gives to /probe
+    #[arg(
+        long = "timeout-offset",
+        env = "MCP_EXPORTER_TIMEOUT_OFFSET",
+        value_name = "SECONDS",
+        default_value = "0.5",
+        value_parser = seconds
+    )]
+    timeout_offset: Duration,
+
     #[command(flatten)]
     log: LogFlags,
 }
@@ -239,6 +249,12 @@ fn watch_interval(text: &str) -> Result<PromDuration, String> {
         Ok(_) => Err("must be longer than nothing".to_owned()),
         Err(error) => Err(format!("{error}; write it like `10` or `1m30s`")),
     }
+}
+
+/// A number of seconds, not negative.
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds such as `0.5`")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds such as `0.5`")
 }
 
 /// An address that browsers and Prometheus can open.
@@ -478,6 +494,8 @@ impl DaemonFlags {
             telemetry_path: self.telemetry_path.clone(),
             route_prefix: self.prefix()?,
             enable_lifecycle: self.enable_lifecycle,
+            external_url: self.external_url.clone(),
+            timeout_offset: self.timeout_offset,
         })
     }
 

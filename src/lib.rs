@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod allow;
 pub mod app;
 pub mod catalog;
 pub mod check;
@@ -11,6 +12,7 @@ mod healthcheck;
 pub mod http;
 pub mod maintenance;
 pub mod metrics;
+pub mod on_demand;
 pub mod poll;
 pub mod probe;
 pub mod review;

@@ -82,6 +82,11 @@ impl Maintenance {
         Self(windows.into())
     }
 
+    /// The windows.
+    pub fn iter(&self) -> impl Iterator<Item = &Window> {
+        self.0.iter()
+    }
+
     /// Whether, why and until when a server is in maintenance at `time`.
     #[must_use]
     pub fn at(&self, time: SystemTime) -> Option<Open<'_>> {
@@ -161,6 +166,12 @@ impl ClockTime {
 /// Not a time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockTimeError;
+
+impl fmt::Display for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+    }
+}
 
 impl fmt::Display for ClockTimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

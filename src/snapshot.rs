@@ -140,6 +140,22 @@ pub struct Counters {
     pub response_seconds_sum: f64,
 }
 
+impl TargetState {
+    /// A target of which one poll is known, and nothing that was before.
+    #[must_use]
+    pub fn after_one(target: &Target, report: PollReport) -> Self {
+        let state = Self {
+            name: target.name.clone(),
+            labels: target.labels.clone(),
+            maintenance: target.maintenance.clone(),
+            catalog: Arc::default(),
+            counters: Counters::default(),
+            last: None,
+        };
+        after(&state, &report, SystemTime::now())
+    }
+}
+
 /// What a poller hands over after a poll.
 #[derive(Debug, Clone)]
 pub struct PollReport {
@@ -155,6 +171,14 @@ pub struct PollReport {
     pub sessions_opened: u32,
     /// MCP sessions that ended in this poll.
     pub sessions_closed: u32,
+}
+
+impl PollReport {
+    /// The sessions that it cost.
+    #[must_use]
+    pub const fn sessions(&self) -> Sessions {
+        Sessions { opened: self.sessions_opened, closed: self.sessions_closed }
+    }
 }
 
 /// The one place where pollers write and everybody else reads.

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::allow::AllowList;
 use crate::catalog::Reviewed;
 use crate::health::HealthSettings;
 use crate::maintenance::Maintenance;
@@ -195,6 +196,9 @@ pub struct HttpAddress {
     pub auth: Option<Auth>,
     /// Further headers of each request; every value counts as a secret.
     pub headers: Vec<(HeaderName, HeaderSecret)>,
+    /// Whom it may connect to, where a query has named the URL; asked at every connection. `None`: the configuration has,
+    /// and it may connect to whoever that is.
+    pub allowed: Option<Arc<AllowList>>,
 }
 
 /// Which proxy stands between us and an HTTP address. A unix socket has none.
@@ -409,6 +413,15 @@ impl Argument {
     }
 }
 
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(text) => f.write_str(text),
+            Self::FromVariable(_) => f.write_str(crate::secret::MASK),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     /// The address without user information, with query values and what came from `${...}` masked: fit to be shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -459,6 +472,7 @@ impl fmt::Debug for HttpAddress {
             .field("proxy", &self.proxy)
             .field("auth", &self.auth)
             .field("headers", &self.headers)
+            .field("allowed", &self.allowed)
             .finish()
     }
 }
@@ -466,12 +480,6 @@ impl fmt::Debug for HttpAddress {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.program)?;
-        for argument in &self.args {
-            match argument {
-                Argument::Plain(text) => write!(f, " {text}")?,
-                Argument::FromVariable(_) => write!(f, " {}", crate::secret::MASK)?,
-            }
-        }
-        Ok(())
+        self.args.iter().try_for_each(|argument| write!(f, " {argument}"))
     }
 }

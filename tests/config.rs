@@ -492,7 +492,14 @@ fn document_around(path: &[String]) -> Value {
         server["url"] = "https://host.example/mcp".into();
     }
     let mut document = serde_json::json!({ "servers": [server] });
-    let level = if has("defaults") { &mut document["defaults"] } else { &mut document["servers"][0] };
+    let level = match path[0].as_str() {
+        "defaults" => &mut document["defaults"],
+        "modules" => {
+            document["modules"] = serde_json::json!({ "X_KEY": { "allowed_targets": ["host.example"] } });
+            &mut document["modules"]["X_KEY"]
+        }
+        _ => &mut document["servers"][0],
+    };
     if has("basic") {
         level["auth"]["basic"] = serde_json::json!({ "username": "me" });
         if has("username") {
@@ -519,9 +526,19 @@ fn document_around(path: &[String]) -> Value {
 /// Everything that can be seen of a configuration, or of what is wrong with it. With the redactor's word for the canary.
 fn seen(document: &Value) -> Result<String, String> {
     let loaded = parse(&document.to_string()).map_err(|problems| format!("{problems}\n{problems:?}"))?;
-    let target = loaded.config.targets.first().ok_or("no server")?;
-    let redacted = target.endpoint.redactor.0.redact(CANARY).into_owned();
-    Ok(format!("{redacted}\n{loaded:?}\n{loaded:#?}\n{}\n{:?}", target.endpoint, target.endpoint))
+    let target = match loaded.config.modules.get("X_KEY") {
+        // With the canary for an allowed target, that is who is allowed.
+        Some(module) => [CANARY, "host.example"]
+            .iter()
+            .find_map(|host| module.target(&format!("https://{host}/mcp?key={CANARY}"), None).ok())
+            .expect("one of them is allowed"),
+        None => loaded.config.targets.first().ok_or("no server")?.clone(),
+    };
+    // What is in `probe` is sent to nobody, so that nobody can repeat it.
+    let sent = if document["probe"].is_null() { CANARY } else { "" };
+    let redacted = target.endpoint.redactor.0.redact(sent).into_owned();
+    let shown = format!("{}\n{}", loaded.config.to_yaml(), config::settings_as_yaml(&target));
+    Ok(format!("{redacted}\n{loaded:?}\n{loaded:#?}\n{}\n{:?}\n{shown}", target.endpoint, target.endpoint))
 }
 
 #[test]
@@ -530,8 +547,8 @@ fn no_canary_in_any_leaf_is_ever_seen() {
     let mut found = Vec::new();
     leaves(&schema, &schema, &[], &mut found);
     let secret = found.iter().filter(|leaf| leaf.secret).count();
-    // bearer_token, password, client_secret, endpoint_params and headers at both levels, env at one.
-    assert_eq!(secret, 11);
+    // bearer_token, password, client_secret, endpoint_params and headers at three levels, env at one.
+    assert_eq!(secret, 16);
     assert!(found.len() > 80, "{}", found.len());
     let mut accepted = 0;
     for Leaf { path, secret } in &found {
@@ -574,4 +591,141 @@ fn no_canary_in_any_leaf_is_ever_seen() {
     }
     let text = seen(&proxied("http://u:hunter2-canary@p:1")).expect("a proxy");
     assert!(!text.contains("dTpodW50ZXIyLWNhbmFyeQ"), "{text}");
+}
+
+const MODULES: &str = "
+defaults:
+  timeout: 3s
+  auth: {bearer_token: hunter2-canary}
+  headers: {X-Key: hunter2-canary, Host: inner.example}
+  tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem}
+servers: [{name: a, url: 'http://a.example/mcp'}]
+probe: {allowed_targets: [b.example, 10.0.0.0/8, '*.open.example:8000']}
+modules:
+  partner:
+    retries: 0
+    auth: {bearer_token: hunter2-canary}
+    allowed_targets: [partner.example]
+    allowed_hostnames: ['*.partner.example']
+";
+
+fn http_of(target: &Target) -> &mcp_exporter::target::HttpAddress {
+    match &target.endpoint.address {
+        Address::Http(http) => http,
+        Address::Stdio(_) => panic!("{target:?}"),
+    }
+}
+
+#[test]
+fn no_module_inherits_credentials() {
+    let config = good(MODULES);
+    let target = config.modules["default"].target("https://b.example/mcp", None).expect("it is allowed");
+    let http = http_of(&target);
+    assert!(http.auth.is_none() && http.headers.is_empty() && http.tls.cert_file.is_none(), "{http:?}");
+    assert_eq!(http.tls.ca_file, Some("/etc/mcp/ca.pem".into()));
+    assert_eq!(target.timing.timeout.get(), Duration::from_secs(3));
+    let partner = config.modules["partner"].target("https://partner.example/mcp", None).expect("it is allowed");
+    assert!(http_of(&partner).auth.is_some() && http_of(&partner).headers.is_empty());
+    assert_eq!((partner.timing.retries, partner.timing.timeout.get()), (0, Duration::from_secs(3)));
+    for url in ["https://b.example/mcp", "http://10.0.0.1/", "https://partner.example.evil/"] {
+        assert!(config.modules["partner"].target(url, None).is_err(), "{url} would be sent the token");
+    }
+}
+
+#[track_caller]
+fn not_asked(module: &str, url: &str, hostname: Option<&str>, said: &str) {
+    let config = good(MODULES);
+    let error = config.modules[module].target(url, hostname).expect_err(url);
+    assert_eq!(error.to_string(), said, "{url}");
+}
+
+#[test]
+fn a_query_supplies_nothing_but_an_allowed_url() {
+    for (url, at) in [
+        ("http://127.0.0.1/mcp", "127.0.0.1:80"),
+        ("http://2130706433/", "127.0.0.1:80"),
+        ("http://[::1]:8000/mcp", "[::1]:8000"),
+        ("http://[::ffff:169.254.169.254]/latest", "[::ffff:a9fe:a9fe]:80"),
+        ("http://169.254.169.254/latest/meta-data", "169.254.169.254:80"),
+        ("http://192.168.0.1/", "192.168.0.1:80"),
+        ("http://0/", "0.0.0.0:80"),
+    ] {
+        not_asked("default", url, None, &format!("`{at}` is not an allowed target"));
+    }
+    // Its own port, and no networks.
+    not_asked("partner", "https://x.open.example:8000/", None, "`x.open.example:8000` is not an allowed target");
+    let config = good(MODULES);
+    for url in ["http://b.example/mcp", "http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "https://x.open.example:8000/"]
+    {
+        assert!(config.modules["default"].target(url, None).is_ok(), "{url}");
+    }
+    // Where this leads is seen when it is dialled.
+    let unknown = config.modules["default"].target("http://unknown.example/", None).expect("it may be in the network");
+    assert!(http_of(&unknown).allowed.is_some());
+    let credentials = "`target` cannot be asked: a query may not hold credentials";
+    not_asked("default", "http://u:p@b.example/", None, credentials);
+    not_asked(
+        "default",
+        "unix:///run/docker.sock:/mcp",
+        None,
+        "`target` cannot be asked: a query may not name a socket",
+    );
+    not_asked(
+        "default",
+        "b.example:8000",
+        None,
+        "`target` cannot be asked: the URL does not begin with `http://`, `https://` or `unix://`",
+    );
+    not_asked(
+        "default",
+        "file:///etc/passwd",
+        None,
+        "`target` cannot be asked: the URL does not begin with `http://`, `https://` or `unix://`",
+    );
+}
+
+#[test]
+fn a_hostname_needs_the_modules_permission() {
+    let no = "the module does not admit this `hostname`";
+    not_asked("default", "https://b.example/", Some("x.partner.example"), no);
+    not_asked("partner", "https://partner.example/", Some("evil.example"), no);
+    for text in ["a b", "x.partner.example/..", "u@x.partner.example", "x.partner.example\r\nX: y", "", "x?y", "x#y"] {
+        not_asked("partner", "https://partner.example/", Some(text), "`hostname` is not the name of a host");
+    }
+    let config = good(MODULES);
+    let target = config.modules["partner"].target("https://partner.example/", Some("X.partner.example:8443"));
+    let target = target.expect("it is allowed");
+    let http = http_of(&target);
+    assert_eq!(http.tls.server_name.as_deref(), Some("x.partner.example"));
+    let headers: Vec<_> =
+        http.headers.iter().map(|(name, value)| (name.as_str(), value.0.to_str().expect("text"))).collect();
+    assert_eq!(headers, [("host", "x.partner.example:8443")]);
+    assert_eq!(http.url.as_str(), "https://partner.example/");
+}
+
+#[test]
+fn the_running_configuration_is_yaml_in_the_keys_of_the_file() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.yaml")).expect("the file");
+    let shown = good(&text).to_yaml();
+    for line in [
+        "  - mcp.example:8000",
+        "  - 10.0.0.0/16:8000",
+        "  session_idle: 5m",
+        "  partners:",
+        "    bearer_token: \"***\"",
+        "    password_file: /etc/mcp/secrets/reports-password",
+        "    transport: streamable-http",
+        "    health: protocol",
+        "    - \"*.partner.example\"",
+    ] {
+        let bare = |line: &str| line.trim_start_matches([' ', '-']).replace(['"', '\''], "");
+        assert!(shown.lines().any(|found| bare(found) == bare(line)), "{line}\nis not in\n{shown}");
+    }
+    assert!(!shown.contains("change-me"), "{shown}");
+    // What it shows can be read by the same parser: keys and types are the file's.
+    let servers = shown.replace("\"***\"", "masked").replace("'***'", "masked").replace(": ***", ": masked");
+    let again = parse(&servers).unwrap_or_else(|problems| panic!("{problems}\n{shown}")).config;
+    assert_eq!(again.targets.len(), good(&text).targets.len());
+    assert_eq!(again.probe.allowed, good(&text).probe.allowed);
+    assert_eq!(again.modules.keys().collect::<Vec<_>>(), good(&text).modules.keys().collect::<Vec<_>>());
 }

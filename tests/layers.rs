@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 14] = [
     "units",
     "secret",
+    "allow",
     "health",
     "catalog",
     "maintenance",
@@ -19,6 +20,7 @@ const LAYERS: [&str; 12] = [
     "snapshot",
     "metrics",
     "poll",
+    "on_demand",
     "http",
 ];
 /// Where everything meets.

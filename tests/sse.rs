@@ -285,6 +285,7 @@ impl Asking {
                 proxy: Proxy::default(),
                 auth: Some(Auth::Bearer(SecretSource::Inline(token.clone()))),
                 headers: Vec::new(),
+                allowed: None,
             })),
             startup_timeout: None,
             max_connection_age,

@@ -54,7 +54,11 @@ class Promtool(unittest.TestCase):
             configuration = load(path)
             self.assertEqual(configuration["global"]["scrape_interval"], "10s", path)
             for scrape in configuration["scrape_configs"]:
-                self.assertIn(scrape["job_name"], ("mcp-exporter", "mcp-exporter-sidecar"), path)
+                # The alerts take `mcp-exporter.*` for exporters.
+                through_probe = scrape["job_name"].startswith("mcp-probe")
+                self.assertTrue(through_probe or scrape["job_name"] in ("mcp-exporter", "mcp-exporter-sidecar"), path)
+                if scrape.get("metrics_path") == "/probe" or "http_sd_configs" in scrape:
+                    self.assertTrue(through_probe, path)
 
     def test_kubernetes(self):
         """Debian's promtool is built without Kubernetes: its part is checked by hand, the rest with made-up pods."""
@@ -62,7 +66,7 @@ class Promtool(unittest.TestCase):
         for scrape in configuration["scrape_configs"]:
             for discovery in scrape["kubernetes_sd_configs"]:
                 self.assertLessEqual(set(discovery), {"role", "selectors"})
-                self.assertIn(discovery["role"], ("pod", "endpointslice"))
+                self.assertIn(discovery["role"], ("pod", "endpointslice", "service"))
                 for selector in discovery.get("selectors", []):
                     self.assertEqual(set(selector), {"role", "label"})
                     self.assertEqual(selector["role"], discovery["role"])
@@ -93,6 +97,64 @@ class Promtool(unittest.TestCase):
         ])
         self.assertEqual([each["__address__"] for each in found], ["10.0.0.3:10627"])
         self.assertEqual({name for name in found[0] if not name.startswith("__")}, {"instance", "job", "namespace"})
+
+    def test_kubernetes_services(self):
+        """One target for an annotated Service, at the annotated port; the exporter is who is scraped."""
+        service = {
+            "__address__": "billing.shop.svc:8000", "__meta_kubernetes_namespace": "shop",
+            "__meta_kubernetes_service_name": "billing", "__meta_kubernetes_service_port_number": "8000",
+            "__meta_kubernetes_service_annotation_mcp_exporter_port": "8000",
+        }
+        others = [
+            {"__meta_kubernetes_service_port_number": "9090"},
+            {"__meta_kubernetes_service_annotation_mcp_exporter_port": ""},
+            {"__meta_kubernetes_service_annotation_mcp_exporter_port": "http"},
+        ]
+        path = {"__meta_kubernetes_service_name": "search", "__meta_kubernetes_service_annotation_mcp_exporter_path": "/sse"}
+        targets = [service, {**service, **path}, *({**service, **other} for other in others)]
+        found = self.discover(load(CONFIGURATIONS / "kubernetes.yml"), "mcp-probe", targets)
+        self.assertEqual([{
+            name: each[name] for name in ("__address__", "__metrics_path__", "__param_target", "server", "namespace", "instance")
+        } for each in found], [{
+            "__address__": "mcp-exporter.mcp-exporter.svc:10627", "__metrics_path__": "/probe", "__param_target": url,
+            "server": server, "namespace": "shop", "instance": url,
+        } for server, url in [("billing", "http://billing.shop.svc:8000/mcp"), ("search", "http://search.shop.svc:8000/sse")]])
+
+    def test_probe(self):
+        self.check((CONFIGURATIONS / "probe.yml").read_text())
+        configuration = load(CONFIGURATIONS / "probe.yml")
+        # Alone: a URL is no address for the other jobs, which are given the same targets here.
+        job = next(each for each in configuration["scrape_configs"] if each["job_name"] == "mcp-probe")
+        configuration["scrape_configs"] = [job]
+        urls = job["static_configs"][0]["targets"]
+        found = self.discover(configuration, "mcp-probe", [{"__address__": url} for url in urls])
+        self.assertEqual({(each["__address__"], each["__param_target"], each["instance"]) for each in found},
+                         {("mcp-exporter:10627", url, url) for url in urls})
+        self.assertEqual({each["server"] for each in found}, {url.split("://")[1] for url in urls})
+        found = self.discover(load(CONFIGURATIONS / "probe.yml"), "mcp-probe-configured", [self.of_sd("orders")])
+        self.assertEqual([(each["instance"], each["server"], each["team"], each["__metrics_path__"]) for each in found],
+                         [("orders", "orders", "x", "/probe")])
+
+    @staticmethod
+    def of_sd(server):
+        """As /sd lists it."""
+        return {"__address__": "mcp-exporter:10627", "__metrics_path__": "/probe", "__param_target": server, "server": server, "team": "x"}
+
+    def test_shards_of_servers(self):
+        """Each server is asked for by one shard, through the same exporter."""
+        text = (CONFIGURATIONS / "sharded-probe.yml").read_text()
+        command = re.search(r"sed '(s/.*/)' sharded-probe.yml", text)[1]
+        servers = [f"server-{n}" for n in range(60)]
+        kept = []
+        for shard in range(2):
+            changed = run("sed", command.replace("/1  #", f"/{shard}  #"), CONFIGURATIONS / "sharded-probe.yml")
+            self.assertEqual(changed.count(f"{shard}  # SHARD\n"), 2)
+            found = self.discover(yaml.safe_load(changed), "mcp-probe", map(self.of_sd, servers))
+            self.assertGreater(len(found), 15)
+            self.assertEqual({each["__address__"] for each in found}, {"mcp-exporter:10627"})
+            self.assertTrue(all(each["instance"] == each["server"] == each["__param_target"] for each in found))
+            kept += [each["server"] for each in found]
+        self.assertEqual(sorted(kept), sorted(servers))
 
     def test_shards(self):
         """Each exporter is scraped by one shard, and each shard has some."""

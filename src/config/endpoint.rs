@@ -146,6 +146,7 @@ fn http(
         proxy: settings.proxy.clone().unwrap_or_default(),
         auth,
         headers: headers.into_values().collect(),
+        allowed: None,
     };
     Some(Resolved { address: Address::Http(Box::new(address)), url: Some(parsed) })
 }

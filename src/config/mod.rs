@@ -16,6 +16,7 @@ mod endpoint;
 mod expand;
 mod lock;
 mod maintenance;
+mod module;
 mod oauth2;
 mod problem;
 mod raw;
@@ -24,18 +25,22 @@ mod reference;
 mod reload;
 mod resolve;
 mod settings;
+mod show;
 mod tree;
 pub mod web;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use module::{Module, NotATarget, ProbeSettings};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{reference, schema};
 pub use reload::{LastReload, Reloader};
+pub use show::settings_as_yaml;
 
 use at::At;
 use problem::{Finding, Findings};
@@ -47,6 +52,10 @@ use crate::target::Target;
 pub struct Config {
     /// The servers in the order of their sources, names unique; those with `poll: false` too.
     pub targets: Vec<Target>,
+    /// What `/probe` may be asked about.
+    pub probe: ProbeSettings,
+    /// How URLs are polled that `/probe` is asked about, by name. `default` is always there.
+    pub modules: BTreeMap<String, Module>,
 }
 
 /// A configuration, and what is odd about it.
@@ -168,18 +177,18 @@ fn build(
         }
     }
     let path = file.map(|(_, path)| path);
-    let mut targets = Vec::new();
+    let mut config = Config::default();
     // Without a tree there is one problem; what would be said about an empty file is none.
     if tree.is_some() || file.is_none() {
         let root = tree.as_ref().map_or(At::Nowhere, At::Node);
         let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
-        targets = resolve::resolve(raw, root, command_line, base, &mut findings);
+        config = resolve::resolve(raw, root, command_line, base, &mut findings);
     }
     let failed = findings.errors() > 0;
     let problems = findings.into_problems(path, tree.as_ref());
     match failed {
         true => Err(problems),
-        false => Ok(Loaded { config: Config { targets }, warnings: problems }),
+        false => Ok(Loaded { config, warnings: problems }),
     }
 }
 

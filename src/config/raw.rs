@@ -28,15 +28,19 @@ pub(super) struct File {
     pub(super) servers: Option<Vec<Server>>,
     /// Times in which several servers are worked on. The keys of `servers[].maintenance`, and these.
     pub(super) maintenance: Option<Vec<MaintenanceRule>>,
+    /// What `/probe` may be asked about.
+    pub(super) probe: Option<Probe>,
+    /// Poll settings for URLs that `/probe` is asked about, by name; `default` where a query names none. What `defaults`
+    /// says applies, but for credentials and headers, which a module has to say itself.
+    pub(super) modules: Option<BTreeMap<String, Module>>,
 }
 
-/// Declares the keys that two maps have in common once, and both structs from them: the first has nothing else.
+/// Declares the keys that several maps have in common once, and their structs from them: the first has nothing else.
 macro_rules! settings {
     (
         $(#[$settings_meta:meta])*
         struct $settings:ident { $( $(#[$shared_meta:meta])* $shared:ident: $shared_type:ty, )* }
-        $(#[$server_meta:meta])*
-        struct $server:ident { $( $(#[$own_meta:meta])* $own:ident: $own_type:ty, )* }
+        $( $(#[$server_meta:meta])* struct $server:ident $own:tt )+
     ) => {
         #[derive(Default, Deserialize, JsonSchema)]
         $(#[$settings_meta])*
@@ -45,6 +49,25 @@ macro_rules! settings {
             $( $(#[$shared_meta])* pub(super) $shared: Option<$shared_type>, )*
         }
 
+        settings! {
+            @each $settings { $( $(#[$shared_meta])* $shared: $shared_type, )* }
+            $( $(#[$server_meta])* struct $server $own )+
+        }
+    };
+    (@each $settings:ident $shared:tt) => {};
+    (
+        @each $settings:ident $shared:tt
+        $(#[$server_meta:meta])* struct $server:ident $own:tt
+        $($others:tt)*
+    ) => {
+        settings! { @one $settings $shared $(#[$server_meta])* struct $server $own }
+        settings! { @each $settings $shared $($others)* }
+    };
+    (
+        @one $settings:ident { $( $(#[$shared_meta:meta])* $shared:ident: $shared_type:ty, )* }
+        $(#[$server_meta:meta])*
+        struct $server:ident { $( $(#[$own_meta:meta])* $own:ident: $own_type:ty, )* }
+    ) => {
         #[derive(Default, Deserialize, JsonSchema)]
         $(#[$server_meta])*
         #[serde(deny_unknown_fields, default)]
@@ -128,6 +151,38 @@ settings! {
         /// Times in which the server is worked on: it is polled all the same, the shipped alerts are quiet.
         maintenance: Vec<Window>,
     }
+    /// Poll settings for URLs that `/probe` is asked about.
+    struct Module {
+        /// As under `servers`.
+        #[schemars(extend("default" = "auto"))]
+        transport: Transport,
+        /// Whom this module may be used for, instead of `probe.allowed_targets`. A module with credentials needs it.
+        allowed_targets: Vec<String>,
+        /// Hosts that a query may give as `hostname`: sent as `Host`, and the name that a certificate must have.
+        allowed_hostnames: Vec<String>,
+    }
+}
+
+/// What `/probe` may be asked about. Configured servers always.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Probe {
+    /// URLs that a query may name, by their host: `mcp.example`, `mcp.example:8000`, `*.svc.cluster.local`, `10.0.0.0/8`,
+    /// `10.0.0.0/8:8000`. A network also admits names that lead into it, asked at every connection.
+    pub(super) allowed_targets: Option<Vec<String>>,
+    /// Polls for `/probe` that run at once; equal ones share one. At most 256.
+    #[schemars(extend("default" = 128))]
+    pub(super) max_running: Option<u32>,
+    /// Those that may wait for their turn; further ones are answered 503. At most 128.
+    #[schemars(extend("default" = 64))]
+    pub(super) max_waiting: Option<u32>,
+    /// Sessions with such URLs, and with servers that are not polled, that are kept between two queries.
+    #[schemars(extend("default" = 1000))]
+    pub(super) max_sessions: Option<u32>,
+    /// How long such a session is kept unused; at most 5m.
+    #[schemars(extend("default" = "5m"))]
+    pub(super) session_idle: Option<PromDuration>,
 }
 
 settings! {

@@ -53,7 +53,13 @@ pub fn reference() -> String {
             rows(&mut table, &format!("maintenance[].{key}"), schema);
         }
     }
-    table.push_str("| *under `defaults`, and under each of `servers`:* | | | |\n");
+    rows(&mut table, "probe", &schema["properties"]["probe"]);
+    row(&mut table, "modules", &schema["properties"]["modules"], "map of maps");
+    let module = schema["$defs"]["Module"]["properties"].as_object().into_iter().flatten();
+    for (key, schema) in module.filter(|(key, _)| settings.get(key.as_str()).is_none()) {
+        rows(&mut table, &format!("modules.NAME.{key}"), schema);
+    }
+    table.push_str("| *under `defaults`, and under each of `servers` and `modules`:* | | | |\n");
     for (key, schema) in keys(true) {
         rows(&mut table, key, schema);
     }

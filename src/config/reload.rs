@@ -47,9 +47,10 @@ impl Reloader {
     /// A configuration that is not read from anywhere; reloading it changes nothing.
     #[must_use]
     pub fn fixed(targets: Vec<Target>) -> Self {
+        let without_targets = Config::from_targets(&[]).map(|loaded| loaded.config).unwrap_or_default();
         Self {
             sources: None,
-            current: watch::Sender::new(Arc::new(Config { targets })),
+            current: watch::Sender::new(Arc::new(Config { targets, ..without_targets })),
             last: Mutex::new(LastReload { successful: true, success_at: SystemTime::now() }),
         }
     }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Config;
 use super::at::At;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
 use super::lock::Locks;
 use super::maintenance::{Rule, check_rules, check_windows};
+use super::module::{ModuleContext, probe_settings};
 use super::problem::Findings;
 use super::raw;
 use super::reading::{check_order, health_settings};
@@ -18,15 +20,15 @@ use crate::secret::Secret;
 use crate::target::{Labels, Target, TargetName, Timing};
 use crate::units::PromDuration;
 
-/// Resolves a file and the values of `--target`. Only where nothing was found wrong are the targets complete.
+/// Resolves a file and the values of `--target`. Only where nothing was found wrong is the configuration complete.
 pub(super) fn resolve(
     raw: raw::File,
     root: At<'_>,
     command_line: &[String],
     base: &Path,
     findings: &mut Findings,
-) -> Vec<Target> {
-    let raw::File { defaults, servers, maintenance } = raw;
+) -> Config {
+    let raw::File { defaults, servers, maintenance, probe, modules } = raw;
     // Not `key`: without `defaults` their secrets are none, not those of the whole file.
     let defaults_at = root.child("defaults").unwrap_or(At::Nowhere);
     let rules = check_rules(maintenance.unwrap_or_default(), root.key("maintenance"), findings);
@@ -44,7 +46,11 @@ pub(super) fn resolve(
         resolver.server(on_command_line(text), At::CommandLine(index));
     }
     resolver.warn_of_unused_rules();
-    resolver.targets
+    let Resolver { targets, defaults, .. } = resolver;
+    let probe = probe_settings(probe.unwrap_or_default(), root, findings);
+    let context = ModuleContext { defaults: &defaults, defaults_at, base, allowed: &probe.allowed };
+    let modules = context.modules(modules.unwrap_or_default(), root, findings);
+    Config { targets, probe, modules }
 }
 
 /// `[NAME=]URL`. What stands before the first `=` is a name unless it is the beginning of a URL. Without a letter it is
@@ -216,7 +222,7 @@ impl<'a, 't> Resolver<'a, 't> {
     }
 }
 
-fn timing(settings: &Checked) -> Timing {
+pub(super) fn timing(settings: &Checked) -> Timing {
     let usual = Timing::default();
     Timing {
         interval: settings.interval.unwrap_or(usual.interval),

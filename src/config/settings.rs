@@ -97,6 +97,17 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// These settings without what proves who we are, and without whatever else would be sent to anybody.
+    pub(super) fn without_credentials(mut self) -> Self {
+        self.auth = None;
+        self.headers.clear();
+        self.tls.cert_file = None;
+        self.tls.key_file = None;
+        self
+    }
+}
+
 /// Two maps as one; the second is the stronger.
 pub(super) fn merged<K: Ord + Clone, V: Clone>(weak: &BTreeMap<K, V>, strong: BTreeMap<K, V>) -> BTreeMap<K, V> {
     let mut all = weak.clone();

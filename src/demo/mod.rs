@@ -161,6 +161,7 @@ fn http(url: Url, transport: HttpTransport) -> Address {
         proxy: Proxy::default(),
         auth: None,
         headers: Vec::new(),
+        allowed: None,
     }))
 }
 

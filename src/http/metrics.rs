@@ -39,15 +39,16 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
     let rendering = tokio::task::spawn_blocking(move || {
         // Given back when the rendering ends, even if the scraper is gone by then.
         let _permit = permit;
-        let text = render(&store.snapshot(), Some(&own), format).into_bytes();
-        if gzip { compress(&text) } else { text }
+        respond(render(&store.snapshot(), Some(&own), format).into_bytes(), format.content_type(), gzip)
     });
-    let Ok(body) = rendering.await else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "rendering failed\n").into_response();
-    };
-    let mut response = body.into_response();
+    rendering.await.unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, "rendering failed\n").into_response())
+}
+
+/// A text for machines, packed where that is welcome.
+pub(super) fn respond(text: Vec<u8>, content_type: &'static str, gzip: bool) -> Response {
+    let mut response = if gzip { compress(&text) } else { text }.into_response();
     let answer = response.headers_mut();
-    answer.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if gzip {
         answer.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -12,12 +12,15 @@ mod lifecycle;
 mod metrics;
 mod negotiate;
 mod passwords;
+mod probe;
+mod sd;
 mod select;
 mod server;
 mod status;
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -26,10 +29,15 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
+use tokio::sync::watch;
+use url::Url;
+
 pub use gate::{Gate, GateError};
 pub use server::{ListenAddress, ListenAddressError, passed_sockets, serve};
 
+use crate::config::Config;
 use crate::metrics::Own;
+use crate::on_demand::OnDemand;
 use crate::snapshot::SnapshotStore;
 
 /// What the handlers look at.
@@ -47,6 +55,14 @@ pub struct State {
     pub ready: Ready,
     /// Reads the configuration again; `None` without `--web.enable-lifecycle`.
     pub reload: Option<ReloadFn>,
+    /// The running configuration.
+    pub configs: watch::Receiver<Arc<Config>>,
+    /// Polls when asked.
+    pub on_demand: Arc<OnDemand>,
+    /// Taken off the time that a scraper gives `/probe`.
+    pub timeout_offset: Duration,
+    /// Under which people and Prometheus know us, where that is said.
+    pub external_url: Option<Url>,
 }
 
 /// Whether the exporter is ready.
@@ -86,7 +102,8 @@ pub fn check_path(path: &str) -> Result<String, PathError> {
 
 /// Everything that is served.
 pub fn router(state: State) -> Router {
-    let State { store, own, telemetry_path, route_prefix, ready, reload } = state;
+    let State { store, own, telemetry_path, route_prefix, ready, reload, configs, on_demand, .. } = state;
+    let (timeout_offset, external_url) = (state.timeout_offset, state.external_url);
     let prefix = route_prefix.trim_end_matches('/');
     let at = |path: &str| format!("{prefix}{path}");
     let answers = answer::Answers::default();
@@ -105,6 +122,16 @@ pub fn router(state: State) -> Router {
         .route(&at("/servers/"), redirect("../".to_owned()))
         .route(&at("/servers/{*name}"), get(status::server).with_state(pages.clone()))
         .route(&at("/-/page/{name}"), get(status::asset));
+    // Whoever puts the metrics at one of these paths wants them there.
+    let mut page = |path: &str, serve: MethodRouter| {
+        if path != telemetry_path {
+            router = std::mem::take(&mut router).route(&at(path), serve);
+        }
+    };
+    page("/probe", get(probe::probe).with_state(probe::Probes { on_demand, timeout_offset }));
+    let discovery = sd::Discovery { configs: configs.clone(), external_url, probe_path: at("/probe") };
+    page("/sd", get(sd::servers).with_state(discovery));
+    page("/config", get(sd::config).with_state(configs));
     // Metrics at `/` leave no room for a page.
     if telemetry_path != "/" {
         router = router.route(&at("/"), get(status::fleet).with_state(pages.clone()));
@@ -139,10 +166,16 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::config::Reloader;
     use crate::metrics::Build;
 
     pub(super) fn state() -> State {
+        let configs = Reloader::fixed(Vec::new()).subscribe();
         State {
+            on_demand: Arc::new(OnDemand::new(configs.clone(), Arc::default(), Arc::default())),
+            configs,
+            timeout_offset: Duration::ZERO,
+            external_url: None,
             store: Arc::new(SnapshotStore::default()),
             own: Arc::new(Own::new(Build { version: "1", commit: "c", rustc: "r" })),
             ready: Arc::new(|| true),
@@ -279,16 +312,22 @@ mod tests {
                 "/api/v1/servers",
                 "/api/v1/servers/NAME",
                 "/api/v1/openapi.json",
+                "/probe",
+                "/sd",
+                "/config",
                 "/-/healthy",
                 "/-/ready",
                 "POST /-/reload"
             ]
         );
+        // A target is no path: `/probe` without one is told what it lacks.
         for path in told {
             let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
             let store = fixture::store(&[("NAME", select::Standing::Healthy)]);
             let state = State { reload: Some(Arc::new(|| Ok(()))), store, ..state() };
-            assert_eq!(ask(state, Request::builder().method(method).uri(path)).await.status, StatusCode::OK, "{path}");
+            let request = Request::builder().method(method).uri(path).header("host", "here:1");
+            let expected = if path == "/probe" { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            assert_eq!(ask(state, request).await.status, expected, "{path}");
         }
     }
 

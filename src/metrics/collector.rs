@@ -40,6 +40,23 @@ impl Collector for SnapshotCollector {
     }
 }
 
+/// The gauges of one server, without the labels that say which: for `/probe`.
+#[derive(Debug)]
+pub(super) struct OneCollector(pub(super) TargetState);
+
+impl Collector for OneCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = SystemTime::now();
+        // Polls in a row are none.
+        let of_one =
+            |id: OfServer, family: &Family| family.kind == names::Kind::Gauge && id != OfServer::ConsecutiveFailures;
+        for (id, family) in names::SERVER.iter().filter(|(id, family)| of_one(*id, family)) {
+            write_samples(*id, &self.0, now, &mut FamilyWriter::new(&mut encoder, family))?;
+        }
+        Ok(())
+    }
+}
+
 fn write_samples(
     id: OfServer,
     target: &TargetState,

@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 
 pub use own::{Build, Own, PollGuard};
 
-use crate::snapshot::Snapshot;
-use collector::SnapshotCollector;
+use crate::snapshot::{Snapshot, TargetState};
+use collector::{OneCollector, SnapshotCollector};
 use names::{Family, Label};
 
 /// An exposition format.
@@ -42,6 +42,20 @@ impl Format {
 
 /// What one server's series take, measured with few labels and two checks: spares most of the growing.
 const BYTES_PER_SERVER: usize = 6 * 1024;
+
+/// One poll that somebody asked for, as `/probe` answers it. No `server` and no configured labels: those are the scrape
+/// configuration's. No counters and no histograms either: one poll has no past.
+#[must_use]
+pub fn render_one(target: &TargetState, format: Format) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(OneCollector(target.clone())));
+    let mut text = String::with_capacity(BYTES_PER_SERVER);
+    encode(&mut text, &registry).expect("a String takes every write");
+    match format {
+        Format::OpenMetrics => text,
+        Format::Text => to_text_format(&text),
+    }
+}
 
 /// Everything that is known at this moment. Without `own` there is nothing about the exporter itself.
 #[must_use]
@@ -109,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::maintenance::Maintenance;
-    use crate::snapshot::{Counters, TargetState};
+    use crate::snapshot::Counters;
     use crate::target::{Labels, TargetName};
 
     fn unpolled(name: &str, labels: &[(&str, &str)]) -> Arc<TargetState> {

@@ -6,18 +6,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug, debug_span, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
+use super::attempts::{self, span_of};
 use super::catalog::CatalogReader;
-use super::schedule::{Schedule, attempt_offset};
+use super::doors::Asked;
+use super::schedule::Schedule;
 use crate::catalog::Kind;
 use crate::health::{HealthLimits, Status, text};
 use crate::metrics::Own;
-use crate::probe::{Attempt, Failure, Session};
-use crate::snapshot::{CatalogReport, CatalogState, PollReport, Slot, TargetState};
+use crate::probe::{Failure, Session};
+use crate::snapshot::{CatalogReport, CatalogState, Slot, TargetState};
 use crate::target::Target;
 
 pub(super) struct Poller {
@@ -31,6 +33,8 @@ pub(super) struct Poller {
     pub(super) first_offset: Duration,
     /// What the target offers.
     pub(super) catalog: CatalogReader,
+    /// Those who want a poll now.
+    pub(super) asked: mpsc::Receiver<Asked>,
 }
 
 impl Poller {
@@ -54,6 +58,14 @@ impl Poller {
                     continue;
                 }
                 () = sleep_until(schedule.due().into()) => {}
+                Some(asked) = self.asked.recv() => {
+                    // A poll that is due meanwhile is late, as after one of our own that took long.
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        () = self.answer(&target, asked) => continue,
+                    }
+                }
                 // Dropped when the poll is due: it goes on after it.
                 read = self.catalog.run(&mut self.session, &target, aside_until).instrument(span_of(&target)) => {
                     let (before, after) = self.slot.record_catalog(&read);
@@ -68,7 +80,7 @@ impl Poller {
                     biased;
                     () = stop.cancelled() => break,
                     // Boxed: its 12 KiB are needed while a poll runs, and not by every target all the time.
-                    report = Box::pin(poll(&mut self.session, &target)) => report,
+                    report = Box::pin(attempts::poll(&mut self.session, &target)) => report,
                 }
             };
             let (before, after) = self.slot.record(report);
@@ -79,41 +91,19 @@ impl Poller {
         let closing = self.session.close().instrument(span_of(&target));
         self.slot.count_sessions(Box::pin(closing).await);
     }
-}
 
-/// The attempts of one interval. The first that succeeds ends the poll; the last one's failure is the poll's.
-async fn poll(session: &mut Session, target: &Target) -> PollReport {
-    let begun = Instant::now();
-    let mut sessions_opened = 0;
-    let mut sessions_closed = 0;
-    let mut number = 0;
-    loop {
-        sleep_until((begun + attempt_offset(number, &target.timing)).into()).await;
-        let deadline = Instant::now() + target.timing.timeout.get();
-        let attempt: Attempt = session.attempt(&target.health, deadline).instrument(span_of(target)).await;
-        sessions_opened += attempt.sessions_opened;
-        sessions_closed += attempt.sessions_closed;
-        if let Err(error) = &attempt.result {
-            debug!(
-                server = target.name.as_str(),
-                attempt = number + 1,
-                reason = error.failure.label(),
-                "attempt failed: {}",
-                error.chain()
-            );
+    /// A poll that somebody asked for: it is theirs, and no part of what is known about the target. Its sessions are
+    /// counted all the same, since they are the ones that our own polls use.
+    async fn answer(&mut self, target: &Target, asked: Asked) {
+        let Asked { ends, reply } = asked;
+        if reply.is_closed() {
+            return;
         }
-        if attempt.result.is_ok() || number == target.timing.retries {
-            let Attempt { result, phases, protection, .. } = attempt;
-            return PollReport { result, phases, protection, retries: number, sessions_opened, sessions_closed };
-        }
-        number += 1;
+        let traced = Box::pin(attempts::poll_until(&mut self.session, target, ends)).await;
+        self.slot.count_sessions(traced.report.sessions());
+        // Whoever asked may have gone.
+        drop(reply.send(traced));
     }
-}
-
-/// Puts the target's name on what is logged below us, which does not know it: a child's own words, above all. Nothing
-/// below us logs more than debugging needs, so that without it this costs nothing.
-fn span_of(target: &Target) -> Span {
-    debug_span!("session", server = target.name.as_str())
 }
 
 /// Logs what is new, and only that: a change of status, and fields that had to be dropped.

@@ -10,6 +10,7 @@ use tokio_util::task::JoinMap;
 use tracing::{error, warn};
 
 use super::catalog::CatalogReader;
+use super::doors::Doors;
 use super::poller::Poller;
 use super::schedule::first_offset;
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub struct Supervisor {
     store: Arc<SnapshotStore>,
     own: Arc<Own>,
     shared: Arc<Shared>,
+    doors: Arc<Doors>,
     pollers: JoinMap<TargetName, ()>,
     running: HashMap<TargetName, Running>,
     /// Counts the pollers ever started; spreads their first polls.
@@ -54,8 +56,8 @@ fn needs_new_connection(running: &Running, wanted: &Target) -> bool {
 impl Supervisor {
     /// A supervisor of nothing yet.
     #[must_use]
-    pub fn new(store: Arc<SnapshotStore>, own: Arc<Own>, shared: Arc<Shared>) -> Self {
-        Self { store, own, shared, pollers: JoinMap::new(), running: HashMap::new(), started: 0 }
+    pub fn new(store: Arc<SnapshotStore>, own: Arc<Own>, shared: Arc<Shared>, doors: Arc<Doors>) -> Self {
+        Self { store, own, shared, doors, pollers: JoinMap::new(), running: HashMap::new(), started: 0 }
     }
 
     /// Follows the configuration until `stop`, then ends every poller within five seconds.
@@ -92,6 +94,7 @@ impl Supervisor {
             .collect();
         for name in &ended {
             if let Some(running) = self.running.remove(name) {
+                self.doors.close(name);
                 running.stop.cancel();
             }
         }
@@ -140,6 +143,7 @@ impl Supervisor {
             stop: stop.clone(),
             catalog,
             first_offset: first_offset(self.started, target.timing.interval.get()),
+            asked: self.doors.open(&target.name),
         };
         self.started += 1;
         self.pollers.spawn(target.name.clone(), poller.run());

@@ -155,6 +155,11 @@ pub struct ProbeError {
     pub hint: Option<Arc<str>>,
 }
 
+/// The cause of an error that is ours: so we did not even try.
+#[derive(Debug, thiserror::Error)]
+#[error("`allowed_targets` admits neither the host's name nor any of its addresses")]
+struct NotAdmitted;
+
 impl ProbeError {
     /// An error without a cause of its own.
     #[must_use]
@@ -174,6 +179,20 @@ impl ProbeError {
     pub fn hint(mut self, hint: impl Into<Arc<str>>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// We refuse to connect to this address.
+    #[must_use]
+    pub fn not_admitted(address: &str) -> Self {
+        Self::new(Failure::Connect, format!("may not connect to {address}"))
+            .because(NotAdmitted)
+            .hint("add the host's name, or the network of its address, to `allowed_targets`")
+    }
+
+    /// Whether we refused to connect, because `allowed_targets` does not admit where the URL leads.
+    #[must_use]
+    pub fn is_not_admitted(&self) -> bool {
+        self.source().is_some_and(|cause| cause.is::<NotAdmitted>())
     }
 
     /// The message and its causes on one line, joined by `: `.

@@ -300,6 +300,10 @@ struct Plants {
     defaults: Value,
     /// Entries under `servers`.
     entries: Vec<Value>,
+    /// Members of `modules`.
+    modules: Value,
+    /// Modules and URLs that `/probe` is to be asked about.
+    asked: Vec<(String, String)>,
     /// Each canary, and who is to have received it.
     received: Vec<(String, Received)>,
 }
@@ -328,6 +332,17 @@ impl Plants {
         self.received.push((canary.to_owned(), Received::ByServer(seen)));
     }
 
+    /// Adds a server for each way to echo, which a module's settings are sent to: for each transport a module of its own.
+    fn asked_servers(&mut self, canary: &str, module: &Value) {
+        self.servers(canary, |server| server.entry("x"));
+        for entry in std::mem::take(&mut self.entries) {
+            let (transport, url) = (entry["transport"].as_str().unwrap(), entry["url"].as_str().unwrap());
+            let rest = json!({ "transport": transport, "allowed_targets": ["127.0.0.1"] });
+            self.modules[transport] = with(module, &rest);
+            self.asked.push((transport.to_owned(), url.to_owned()));
+        }
+    }
+
     fn child(&mut self, canary: &str, entry: impl Fn(Value) -> Value) {
         let child = child("echo");
         self.entries.push(entry(child.entry(&format!("child-{}", self.entries.len()))));
@@ -336,9 +351,13 @@ impl Plants {
     }
 }
 
-fn config(defaults: &Value, entries: &[Value]) -> Value {
+fn config(defaults: &Value, entries: &[Value], modules: &Value) -> Value {
     let timing = json!({ "interval": "1s", "timeout": "20s", "retries": 0 });
-    json!({ "defaults": with(defaults, &timing), "servers": entries })
+    let mut config = json!({ "defaults": with(defaults, &timing), "servers": entries });
+    if !modules.is_null() {
+        config["modules"] = modules.clone();
+    }
+    config
 }
 
 /// The first object with the members of the second, which win.
@@ -388,6 +407,11 @@ fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
                 plants.defaults = complete(planted["defaults"].clone(), &plants.servers[0]);
                 all.push(plants);
             }
+            [Step::Key(modules), Step::Any, ..] if modules == "modules" => {
+                let mut plants = Plants { defaults: json!({}), ..Plants::default() };
+                plants.asked_servers(&canary, &planted["modules"]["X_CANARY"]);
+                all.push(plants);
+            }
             _ => panic!("a secret at a new place: teach this test how to plant it: {way:?}"),
         }
     }
@@ -405,7 +429,7 @@ fn plant_server(plants: &mut Plants, directory: &Path, canary: &str, planted: &V
     let http = |server: &FakeServer| complete(with(planted, &server.entry("x")), server);
     let stdio = |entry: Value| with(planted, &entry);
     let allowed = |entry: Value| {
-        let file = write(directory, &config(&json!({}), &[entry]).to_string());
+        let file = write(directory, &config(&json!({}), &[entry], &Value::Null).to_string());
         let (good, said) = run(&["check-config", &file], &[]);
         assert!(!said.contains(CANARY), "{said}");
         good
@@ -459,7 +483,7 @@ fn no_secret_is_ever_shown() {
 
 #[track_caller]
 fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
-    let text = config(&plants.defaults, &plants.entries).to_string();
+    let text = config(&plants.defaults, &plants.entries, &plants.modules).to_string();
     let file = write(directory, &text);
     let mut shown = vec![("check-config".to_owned(), run(&["check-config", &file], variables).1)];
 
@@ -473,6 +497,14 @@ fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
     let exporter = Exporter::launch(&mut command, own);
     let names: Vec<_> = plants.entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
     exporter.until("two polls of each", |scrape| names.iter().all(|name| scrape.polls(name) >= 2));
+    for (module, url) in &plants.asked {
+        let page = format!("/probe?module={module}&target={url}");
+        for page in [format!("{page}&debug=true"), page] {
+            let said = exporter.get(&page);
+            assert_eq!(said.status, 200, "{page}: {}", said.body);
+            shown.push((page, said.body));
+        }
+    }
     for (canary, received) in &plants.received {
         let base64 = base64::engine::general_purpose::STANDARD.encode(format!("{USERNAME}:{canary}"));
         until(&format!("{canary} to be received"), || {
@@ -487,6 +519,7 @@ fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
     pages.push("/api/v1/servers".to_owned());
     for name in &names {
         pages.extend([format!("/servers/{name}"), format!("/api/v1/servers/{name}")]);
+        pages.push(format!("/probe?target={name}&debug=true"));
     }
     shown.extend(pages.into_iter().map(|page| {
         let said = exporter.get(&page).body;

@@ -111,6 +111,7 @@ fn endpoint(url: &str, change: impl FnOnce(&mut HttpAddress)) -> Endpoint {
         proxy: Proxy::default(),
         auth: None,
         headers: Vec::new(),
+        allowed: None,
     };
     change(&mut address);
     Endpoint {

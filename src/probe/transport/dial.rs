@@ -102,7 +102,7 @@ struct Dialing<'a> {
 
 impl Dialing<'_> {
     async fn tcp(&self, lookups: &Lookups, ledger: &mut Ledger) -> Result<TcpStream, ProbeError> {
-        let addresses = self.resolve(lookups, ledger).await?;
+        let addresses = self.admitted(self.resolve(lookups, ledger).await?)?;
         ledger.begin(Phase::Connect);
         let tcp = self.connect(&addresses, ledger).await?;
         ledger.end();
@@ -133,6 +133,27 @@ impl Dialing<'_> {
             return Err(failed(&io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
         }
         Ok(addresses)
+    }
+
+    /// Those of the addresses that may be connected to. What a name resolved to before says nothing about now, so this is
+    /// asked of the very addresses that are dialled next.
+    fn admitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ProbeError> {
+        let Some(allowed) = &self.address.allowed else { return Ok(addresses) };
+        let url = &self.address.url;
+        let port = url.port_or_known_default().unwrap_or(80);
+        if url.host().is_some_and(|host| allowed.admits(&host, port)) {
+            return Ok(addresses);
+        }
+        // These are the proxy's; which it will connect to is not known to us, and not bound by a network.
+        if self.proxy.is_some() {
+            addresses.clear();
+        }
+        addresses.retain(|address| allowed.admits_address(*address));
+        match addresses.is_empty() {
+            // Which address it is, is not for whoever asked: it would tell what names lead to in here.
+            true => Err(ProbeError::not_admitted(&self.address.to_string())),
+            false => Ok(addresses),
+        }
     }
 
     /// Tries one address after the other; each gets its share of the time that is left, so that one which swallows
@@ -316,5 +337,116 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::allow::{AllowList, Allowed};
+    use crate::target::{HttpTransport, Proxy, TlsSettings};
+
+    fn list(entries: &[&str]) -> Option<Arc<AllowList>> {
+        Some(Arc::new(entries.iter().map(|entry| entry.parse::<Allowed>().expect("an entry")).collect()))
+    }
+
+    /// Dials a URL on the listener's port, once for each answer of the resolver; whether each time somebody was reached.
+    async fn dial_each(host: &str, allowed: &[&str], answers: &[&[&str]]) -> Vec<Result<(), bool>> {
+        dial_through(None, host, allowed, answers).await
+    }
+
+    /// The same through a proxy of this name, on the listener's port.
+    async fn dial_through(
+        proxy: Option<&str>,
+        host: &str,
+        allowed: &[&str],
+        answers: &[&[&str]],
+    ) -> Vec<Result<(), bool>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let allowed: Vec<String> = allowed.iter().map(|entry| entry.replace("PORT", &port.to_string())).collect();
+        let address = HttpAddress {
+            url: format!("http://{host}:{port}/mcp").parse().expect("a URL"),
+            socket: None,
+            transport: HttpTransport::Streamable,
+            tls: TlsSettings::default(),
+            proxy: Proxy::Direct,
+            auth: None,
+            headers: Vec::new(),
+            allowed: list(&allowed.iter().map(String::as_str).collect::<Vec<_>>()),
+        };
+        let proxy = proxy.map(|name| ProxyAddress {
+            url: format!("http://{name}:{port}/").parse().expect("a URL"),
+            authorization: None,
+        });
+        let left: Mutex<Vec<Vec<IpAddr>>> = Mutex::new(
+            answers.iter().rev().map(|ips| ips.iter().map(|ip| ip.parse().expect("an address")).collect()).collect(),
+        );
+        let resolve = move |_: &str, port: u16| {
+            let answer = left.lock().expect("nobody panicked").pop().unwrap_or_default();
+            Ok(answer.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+        };
+        let shared = Shared { lookups: Lookups::with(Arc::new(resolve)), ..Shared::default() };
+        let mut outcomes = Vec::new();
+        for _ in 0..answers.len().max(1) {
+            let mut ledger = Ledger::new(Instant::now() + Duration::from_secs(30));
+            let (tls, redactor) = (&mut TargetTls::default(), Redactor::default());
+            let dialled = dial(&address, proxy.as_ref(), &shared, tls, &redactor, &mut ledger).await;
+            outcomes.push(match dialled {
+                Ok(_) => {
+                    listener.accept().await.expect("a connection");
+                    Ok(())
+                }
+                Err(error) => {
+                    // Where a name leads is not told.
+                    assert!(!host.ends_with(".example") || !error.chain().contains("127.0.0"), "{}", error.chain());
+                    Err(error.is_not_admitted())
+                }
+            });
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn a_name_cannot_be_bound_to_another_address_later() {
+        let outcomes = dial_each("a.example", &["127.0.0.1"], &[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]]).await;
+        assert_eq!(outcomes, [Ok(()), Err(true), Ok(())]);
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_only_the_admitted_are_dialled() {
+        let outcomes = dial_each("a.example", &["127.0.0.1/32:PORT"], &[&["127.0.0.3", "::1", "127.0.0.1"]]).await;
+        assert_eq!(outcomes, [Ok(())]);
+        let mapped = dial_each("a.example", &["127.0.0.1"], &[&["::ffff:127.0.0.1"], &["::ffff:127.0.0.2"]]).await;
+        assert_eq!(mapped, [Ok(()), Err(true)]);
+    }
+
+    #[tokio::test]
+    async fn a_listed_name_may_lead_anywhere() {
+        assert_eq!(dial_each("a.example", &["a.example"], &[&["127.0.0.1"]]).await, [Ok(())]);
+        assert_eq!(dial_each("a.example", &["*.example:PORT"], &[&["127.0.0.1"]]).await, [Ok(())]);
+        assert_eq!(dial_each("a.example", &["b.example", "10.0.0.0/8"], &[&["127.0.0.1"]]).await, [Err(true)]);
+    }
+
+    #[tokio::test]
+    async fn addresses_are_asked_about_too() {
+        for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
+            assert_eq!(dial_each(host, &["127.0.0.0/8"], &[]).await, [Ok(())], "{host}");
+            assert_eq!(dial_each(host, &["10.0.0.0/8", "localhost", "*.example"], &[]).await, [Err(true)], "{host}");
+        }
+    }
+    #[tokio::test]
+    async fn through_a_proxy_only_a_listed_host_is_asked() {
+        // The proxy's own address is admitted; where it would lead, nobody here can see.
+        let networks = &["127.0.0.0/8", "10.0.0.0/8"];
+        assert_eq!(dial_through(Some("proxy"), "a.example", networks, &[&["127.0.0.1"]]).await, [Err(true)]);
+        assert_eq!(dial_through(Some("proxy"), "a.example", &["a.example"], &[&["127.0.0.1"]]).await, [Ok(())]);
+        assert_eq!(dial_through(Some("proxy"), "10.0.0.1", networks, &[&["127.0.0.1"]]).await, [Ok(())]);
+        assert_eq!(dial_through(Some("proxy"), "192.0.2.1", networks, &[&["127.0.0.1"]]).await, [Err(true)]);
     }
 }

@@ -4,6 +4,7 @@
 //! be called off: an attempt that runs out of time leaves its lookup behind. Unbounded, a fleet would fill the runtime's
 //! threads for blocking work with those, and `/metrics`, which is rendered on them, would not be answered any more.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -18,30 +19,46 @@ const LOOKUPS: usize = 256;
 /// Addresses taken of one name. More than these are a mistake, or a name that means to keep us busy.
 const MAX_ADDRESSES: usize = 8;
 
+/// Gives the addresses of a name, and may block meanwhile.
+type Resolve = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
 /// The lookups of a process.
-#[derive(Debug)]
-pub(super) struct Lookups(Arc<Semaphore>);
+pub(super) struct Lookups {
+    places: Arc<Semaphore>,
+    resolve: Resolve,
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lookups({} places)", self.places.available_permits())
+    }
+}
 
 impl Default for Lookups {
+    /// By the system's resolver.
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKUPS)))
+        Self::with(Arc::new(|name, port| Ok((name, port).to_socket_addrs()?.take(MAX_ADDRESSES).collect())))
     }
 }
 
 impl Lookups {
+    pub(super) fn with(resolve: Resolve) -> Self {
+        Self { places: Arc::new(Semaphore::new(LOOKUPS)), resolve }
+    }
+
     /// The addresses of a name; there may be none.
     ///
     /// # Errors
     ///
     /// The system's resolver does not know it, or no name server answers.
     pub(super) async fn addresses(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let name = name.to_owned();
-        self.run(move || Ok((name.as_str(), port).to_socket_addrs()?.take(MAX_ADDRESSES).collect())).await
+        let (name, resolve) = (name.to_owned(), Arc::clone(&self.resolve));
+        self.run(move || resolve(&name, port)).await
     }
 
     /// Runs a lookup in its turn. Once begun it keeps its place until it ends, also when nobody waits for it any more.
     async fn run<T: Send + 'static>(&self, lookup: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        let place = Arc::clone(&self.0).acquire_owned().await.expect("nobody closes the semaphore");
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("nobody closes the semaphore");
         let lookup = move || {
             let _place = place;
             lookup()
@@ -59,7 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn lookups_that_nobody_waits_for_keep_their_places() {
-        let lookups = Lookups(Arc::new(Semaphore::new(2)));
+        let lookups = Lookups { places: Arc::new(Semaphore::new(2)), ..Lookups::default() };
         let mut stuck = Vec::new();
         for _ in 0..2 {
             let (release, released) = mpsc::channel::<()>();

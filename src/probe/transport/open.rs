@@ -136,6 +136,7 @@ mod tests {
             proxy: Proxy::default(),
             auth: None,
             headers: Vec::new(),
+            allowed: None,
         };
         let ways = ways(&address);
         let found: Vec<_> = ways.iter().map(|way| (way.transport, way.url.as_str())).collect();

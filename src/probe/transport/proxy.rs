@@ -175,6 +175,7 @@ mod tests {
             proxy,
             auth: None,
             headers: Vec::new(),
+            allowed: None,
         }
     }
 

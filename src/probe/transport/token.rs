@@ -298,6 +298,8 @@ impl TokenSource {
             proxy: self.settings.proxy.clone(),
             auth,
             headers: Vec::new(),
+            // The configuration names it, never a query.
+            allowed: None,
         };
         Arc::new(Endpoint {
             address: Address::Http(Box::new(address)),
