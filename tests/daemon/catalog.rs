@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -350,6 +351,46 @@ fn catalog_command(directory: &Path, arguments: &[&str]) -> (i32, String, String
     command.current_dir(directory).arg("catalog").args(arguments).args(["--config.file", "mcp-exporter.yaml"]);
     let Output { status, stdout, stderr } = command.output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_server_that_repeats_its_token_hides_nothing_and_tells_nobody() {
+    const TOKEN: &str = "c4n4ry-0123456789";
+    let repeated = Arc::new(AtomicBool::new(false));
+    let changed = Arc::clone(&repeated);
+    let server = listing(move |exchange| {
+        let said = exchange.header("authorization").unwrap_or_default().to_owned();
+        let more = if changed.load(Ordering::SeqCst) { "\u{1b}[2J\u{202e} and more" } else { "" };
+        let tools = [
+            json!({ "name": said, "description": format!("{said}{more}"), "inputSchema": { said.clone(): said } }),
+            json!({ "name": format!("second {said}{more}"), "description": "d", "inputSchema": {} }),
+        ];
+        exchange.json(&rpc_result(&exchange.message, &json!({ "tools": tools })))
+    });
+    let mut entry = server.entry("echo");
+    entry["auth"] = json!({ "bearer_token": TOKEN });
+    let config = json!({
+        "defaults": { "interval": "500ms", "timeout": "30s", "catalog": { "interval": "1s", "lock_file": "catalog.lock" } },
+        "servers": [entry],
+    });
+    let exporter = Exporter::start(&config);
+    exporter.until("the hash", |scrape| hash(scrape, "echo").is_some());
+    let (status, out, err) = catalog_command(exporter.directory(), &["lock"]);
+    assert_eq!(status, 0, "{out}{err}");
+    let lock = std::fs::read_to_string(exporter.directory().join("catalog.lock")).unwrap();
+    assert!(lock.contains("Bearer ***"), "{lock}");
+    repeated.store(true, Ordering::SeqCst);
+    let scrape = exporter.until("the change", |scrape| !changes(scrape, "echo").is_empty());
+    assert_eq!(changes(&scrape, "echo"), ["tools added 1", "tools removed 1", "tools description 1"]);
+    let (status, diff, err) = catalog_command(exporter.directory(), &["diff"]);
+    assert_eq!(status, 1, "{diff}{err}");
+    assert!(diff.contains("+ description: Bearer ***\\u{1b}[2J\\u{202e} and more\n"), "{diff}");
+    let log = exporter.log();
+    for (place, text) in [("lock", &lock), ("diff", &diff), ("log", &log), ("metrics", &exporter.get("/metrics").body)]
+    {
+        assert!(!text.contains("c4n4ry"), "{place}: {text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{place}: {text}");
+    }
 }
 
 #[test]
