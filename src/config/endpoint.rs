@@ -74,6 +74,14 @@ pub(super) fn resolve_address(
                     at.key(key).error(findings, format!("`{key}` with a `command`"), "it is for a `url` only");
                 }
             }
+            if at.child("health").is_some_and(|health| health.child("expect_auth").is_some()) {
+                let at = at.key("health").key("expect_auth");
+                at.error(
+                    findings,
+                    "`expect_auth` with a `command`",
+                    "a child process asks nobody who they are: remove it",
+                );
+            }
             let command = stdio(program, args.unwrap_or_default(), env.unwrap_or_default(), cwd, at, base, findings)?;
             Some(Resolved { address: Address::Stdio(command), url: None })
         }

@@ -354,6 +354,10 @@ pub(super) struct HealthMap {
     pub(super) status_values: Option<BTreeMap<String, StatusWord>>,
     /// Numeric fields of checks that become `mcp_check_value`.
     pub(super) check_values: Option<Vec<String>>,
+    /// The server should ask who we are: one request without credentials at each new session and every five minutes, on
+    /// a connection of its own, tells whether it does (`mcp_auth_enforced`).
+    #[schemars(extend("default" = false))]
+    pub(super) expect_auth: Option<bool>,
     /// The same as `thresholds` beside `health`, and stronger.
     pub(super) thresholds: Option<Thresholds>,
 }

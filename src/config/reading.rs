@@ -21,6 +21,7 @@ pub(super) struct CheckedHealth {
     map: BTreeMap<MapField, JsonPath>,
     status_values: BTreeMap<String, Status>,
     check_values: Option<Vec<String>>,
+    expect_auth: Option<bool>,
     pub(super) thresholds: raw::Thresholds,
 }
 
@@ -37,6 +38,7 @@ impl CheckedHealth {
             map: merged(&defaults.map, self.map),
             status_values: merged(&defaults.status_values, self.status_values),
             check_values: self.check_values.or_else(|| defaults.check_values.clone()),
+            expect_auth: self.expect_auth.or(defaults.expect_auth),
             // Settings have taken them over.
             thresholds: raw::Thresholds::default(),
         }
@@ -49,7 +51,8 @@ pub(super) fn check_health(health: raw::Health, at: At<'_>, findings: &mut Findi
         raw::Health::Protocol => return CheckedHealth { ask: Some(Ask::Protocol), ..CheckedHealth::default() },
         raw::Health::Detailed(raw) => *raw,
     };
-    let raw::HealthMap { resource, tool, arguments, assess, map, status_values, check_values, thresholds } = raw;
+    let raw::HealthMap { resource, tool, arguments, assess, map, status_values, check_values, expect_auth, thresholds } =
+        raw;
     for (key, text) in [("resource", &resource), ("tool", &tool)] {
         if text.as_ref().is_some_and(String::is_empty) {
             at.key(key).error(findings, "empty", "remove the key, or give it a value");
@@ -76,6 +79,7 @@ pub(super) fn check_health(health: raw::Health, at: At<'_>, findings: &mut Findi
         }),
         map: check_map(map.unwrap_or_default(), at.key("map"), findings),
         status_values: check_status_values(status_values.unwrap_or_default(), at.key("status_values"), findings),
+        expect_auth,
         check_values: check_values.inspect(|fields| check_fields(fields, at.key("check_values"), findings)),
         thresholds,
     }
@@ -185,7 +189,8 @@ pub(super) fn check_order(own: &raw::Thresholds, all: &Thresholds, at: At<'_>, f
 
 /// The settings that come of both levels.
 pub(super) fn health_settings(settings: &Checked) -> HealthSettings {
-    let CheckedHealth { ask, assess, map, status_values, check_values, thresholds: _ } = settings.health.clone();
+    let CheckedHealth { ask, assess, map, status_values, check_values, expect_auth, thresholds: _ } =
+        settings.health.clone();
     let usual = Thresholds::default();
     let raw = &settings.thresholds;
     let latency = raw.database_latency_degraded.map(|latency| latency.get().as_secs_f64());
@@ -199,6 +204,7 @@ pub(super) fn health_settings(settings: &Checked) -> HealthSettings {
     let limit = |limit: Option<u32>, usual: usize| limit.map_or(usual, |limit| limit as usize);
     let limits = HealthLimits::default();
     HealthSettings {
+        expect_auth: expect_auth.unwrap_or_default(),
         ask: ask.unwrap_or_default(),
         reading: Reading {
             assess: assess.unwrap_or_default(),

@@ -344,6 +344,8 @@ pub struct HealthSettings {
     pub ask: Ask,
     /// How the answer is read.
     pub reading: Reading,
+    /// Whether it is looked at now and then that those who show no credentials get no answer.
+    pub expect_auth: bool,
 }
 
 /// What is asked.

@@ -19,7 +19,7 @@ use crate::catalog::Kind;
 use crate::health::{HealthLimits, Status, text};
 use crate::metrics::Own;
 use crate::probe::{Failure, Session};
-use crate::snapshot::{CatalogReport, CatalogState, Slot, TargetState};
+use crate::snapshot::{CatalogReport, CatalogState, LastPoll, Slot, TargetState};
 use crate::target::Target;
 
 pub(super) struct Poller {
@@ -137,6 +137,12 @@ fn tell(target: &Target, before: &TargetState, after: &TargetState) {
                 warn!(server, from, to = word(to), reason, duration, hint, "status changed: {}", error.chain());
             }
         }
+    }
+    let enforced = |last: &LastPoll| last.protection.auth_enforced;
+    match (before.last.as_ref().and_then(enforced), enforced(now)) {
+        (Some(true) | None, Some(false)) => warn!(server, "answers requests without credentials"),
+        (Some(false), Some(true)) => info!(server, "refuses requests without credentials again"),
+        _ => {}
     }
     if let Ok(answer) = &now.result {
         let dropped = &answer.document.invalid_fields;

@@ -13,7 +13,9 @@ use crate::catalog::Kind;
 use crate::health::{HealthLimits, HealthSettings, text};
 use crate::probe::ask::{Asker, Learned};
 use crate::probe::transport::restart::Restart;
-use crate::probe::transport::{Conversation, Ledger, Offers, Page, Question, Remark, Remembered, Reply, Shared};
+use crate::probe::transport::{
+    Conversation, Ledger, Looked, Offers, Page, Question, Remark, Remembered, Reply, Shared, look,
+};
 use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, Sessions};
 use crate::secret::Redactor;
 use crate::target::{Address, Endpoint};
@@ -45,7 +47,22 @@ pub struct Session {
     openings: u32,
     /// Openings and handshakes when the catalog was last asked about.
     catalog_seen: (u32, u32),
+    stranger: Stranger,
 }
+
+/// What those are told who show no credentials, looked at now and then beside the polls.
+#[derive(Debug, Default)]
+struct Stranger {
+    /// At most one.
+    looking: JoinSet<Looked>,
+    /// The conversation that it was last looked at for.
+    since: Option<Instant>,
+    due: Option<Instant>,
+}
+
+/// How often it is looked at while the conversation lasts: often enough for a proxy that lost its rules to be noticed, and
+/// next to nothing in the server's log.
+const STRANGER_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug)]
 enum State {
@@ -86,6 +103,7 @@ impl Session {
             ending: JoinSet::new(),
             openings: 0,
             catalog_seen: (0, 0),
+            stranger: Stranger::default(),
         }
     }
 
@@ -102,6 +120,7 @@ impl Session {
             Err(_) => Err(self.out_of_time()),
         };
         self.ledger.end();
+        self.look_as_a_stranger(settings);
         let Sessions { opened, closed } = self.take_account();
         let Ledger { phases, protection, .. } = self.ledger;
         Attempt { result, phases, protection, sessions_opened: opened, sessions_closed: closed }
@@ -193,12 +212,46 @@ impl Session {
                 State::Open { conversation, .. } => conversation.close(&mut self.ledger).await,
             }
             while self.ending.join_next().await.is_some() {}
+            // It may have opened a session, and ends that itself.
+            while let Some(Ok(looked)) = self.stranger.looking.join_next().await {
+                self.ledger.sessions_opened += looked.sessions.opened;
+                self.ledger.sessions_closed += looked.sessions.closed;
+            }
         };
         if timeout(CLOSE_GRACE, end).await.is_err() {
             tracing::debug!(endpoint = %self.endpoint, "did not end in time, cut off");
         }
         self.ending.abort_all();
+        self.stranger.looking.abort_all();
         self.take_account()
+    }
+
+    /// Takes in what a stranger was told, and sends another where that is due.
+    fn look_as_a_stranger(&mut self, settings: &HealthSettings) {
+        while let Some(done) = self.stranger.looking.try_join_next() {
+            let Looked { enforced, sessions } = done.unwrap_or_default();
+            self.ledger.protection.auth_enforced = enforced;
+            self.ledger.sessions_opened += sessions.opened;
+            self.ledger.sessions_closed += sessions.closed;
+        }
+        if !settings.expect_auth {
+            self.ledger.protection.auth_enforced = None;
+            self.stranger.due = None;
+            return;
+        }
+        let (since, modern) = match &self.state {
+            State::Open { conversation, since, .. } => (Some(*since), conversation.modern()),
+            _ => (None, false),
+        };
+        let is_new = since.is_some() && since != self.stranger.since;
+        let is_due = self.stranger.due.is_none_or(|due| Instant::now() >= due);
+        if !self.stranger.looking.is_empty() || !(is_new || is_due) {
+            return;
+        }
+        self.stranger.since = since.or(self.stranger.since);
+        self.stranger.due = Some(Instant::now() + STRANGER_INTERVAL);
+        let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        self.stranger.looking.spawn(look(endpoint, shared, self.memory.clone(), modern));
     }
 
     fn take_account(&mut self) -> Sessions {

@@ -9,6 +9,7 @@ mod fake;
 mod fetch;
 mod limits;
 mod sessions;
+mod stranger;
 mod tls;
 mod tokens;
 mod trouble;

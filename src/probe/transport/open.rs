@@ -96,6 +96,11 @@ async fn open_one(
     }
 }
 
+/// The way that was found, or the first that would be tried.
+pub(super) fn first(address: &HttpAddress, memory: &Remembered) -> Way {
+    memory.way.clone().unwrap_or_else(|| ways(address).swap_remove(0))
+}
+
 /// The ways to try, in order.
 fn ways(address: &HttpAddress) -> Vec<Way> {
     let at = |transport, path: Option<&str>| {
