@@ -5,6 +5,7 @@
 mod bounds;
 mod forgery;
 mod queries;
+mod shards;
 
 #[allow(dead_code, unused_imports, reason = "shared with tests that need more of it")]
 #[path = "../support/mod.rs"]
