@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use url::Url;
 
 use crate::config::{Config, Reloader};
+use crate::discovery::{self, Reports, Urls};
 use crate::http::{self, Gate, ListenAddress};
 use crate::metrics::{Build, Own};
 use crate::on_demand::OnDemand;
@@ -85,6 +86,15 @@ impl Listen {
     }
 }
 
+/// What is needed of the sources of servers besides the configuration file.
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    /// How they are.
+    pub reports: Reports,
+    /// Those that are to be asked.
+    pub urls: Urls,
+}
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -126,20 +136,21 @@ impl StartError {
 pub struct App {
     settings: Settings,
     reloader: Arc<Reloader>,
+    elsewhere: Elsewhere,
     listeners: Vec<TcpListener>,
     signals: Signals,
 }
 
 impl App {
-    /// Takes the ports and the signals.
+    /// Takes the ports and the signals. `elsewhere` belongs to the reloader's other sources.
     ///
     /// # Errors
     ///
     /// When a port cannot be had.
-    pub async fn prepare(settings: Settings, reloader: Reloader) -> Result<Self, StartError> {
+    pub async fn prepare(settings: Settings, reloader: Reloader, elsewhere: Elsewhere) -> Result<Self, StartError> {
         let listeners = settings.listen.sockets().await?;
         let signals = Signals::catch().map_err(StartError::Signals)?;
-        Ok(Self { settings, reloader: Arc::new(reloader), listeners, signals })
+        Ok(Self { settings, reloader: Arc::new(reloader), elsewhere, listeners, signals })
     }
 
     /// Where it listens: the addresses the operating system gave.
@@ -156,7 +167,7 @@ impl App {
         let store = Arc::new(SnapshotStore::default());
         // Before the first answer: a store that is still empty would look like a daemon with nothing left to poll.
         store.retain(&configs.borrow().targets);
-        let own = Arc::new(Own::new(BUILD));
+        let own = Arc::new(Own::new(BUILD).with_sources(Arc::clone(&self.elsewhere.reports)));
         own.reloaded(true, SystemTime::now());
         raise_open_file_limit(&configs.borrow());
 
@@ -183,11 +194,14 @@ impl App {
             let servers = configs.borrow().targets.len();
             info!(%address, tls, version = env!("CARGO_PKG_VERSION"), servers, "listening");
         }
-        let supervisor = Supervisor::new(Arc::clone(&store), own, shared, doors);
+        let supervisor = Supervisor::new(Arc::clone(&store), own, Arc::clone(&shared), doors);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(self.listeners, http::router(state), self.settings.gate.clone(), serving.clone()));
         tasks.spawn(supervisor.run(configs, polling.clone()));
         tasks.spawn(on_demand.run(polling.clone()));
+        let looking =
+            discovery::watch(Arc::clone(&self.reloader), self.elsewhere.urls.clone(), shared, polling.clone());
+        tasks.spawn(looking);
 
         let mut reloads = tokio::task::JoinSet::new();
         reloads.spawn(watch_lock_files(self.reloader.subscribe(), reload.clone()));

@@ -16,10 +16,11 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::app::{App, Listen, Settings};
+use crate::app::{App, Elsewhere, Listen, Settings};
 use crate::check;
-use crate::config::{Reloader, Sources};
+use crate::config::{Discover as _, Kind, Occasion, Reloader, Sources};
 use crate::demo::Fleet;
+use crate::discovery::{self, Discovery, Listing};
 use crate::http::{Gate, ListenAddress, check_path, passed_sockets};
 use crate::review::Review;
 use crate::shutdown::Signals;
@@ -202,6 +203,20 @@ struct SourceFlags {
     /// Poll this server too, without a file (repeatable; in the environment separated by commas)
     #[arg(long = "target", env = "MCP_EXPORTER_TARGET", value_name = "[NAME=]URL")]
     targets: Vec<String>,
+
+    /// Poll the servers that an MCP client lists in this file (repeatable; in the environment separated by commas)
+    ///
+    /// Files of Claude Desktop, Claude Code, Cursor, VS Code, Windsurf, Gemini CLI and Zed are understood.
+    #[arg(long = "mcp-config", env = "MCP_EXPORTER_MCP_CONFIG", value_name = "FILE")]
+    mcp_configs: Vec<String>,
+
+    /// Run what entries with a command in such files say
+    #[arg(
+        long = "mcp-config.allow-stdio",
+        env = "MCP_EXPORTER_MCP_CONFIG_ALLOW_STDIO",
+        value_parser = BoolishValueParser::new()
+    )]
+    allow_stdio: bool,
 }
 
 /// The flags of `check`.
@@ -321,10 +336,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     while let Some((_, below)) = given.subcommand() {
         given = below;
     }
-    if let Some(sources) = cli.sources()
-        && given.value_source("targets") == Some(ValueSource::EnvVariable)
-    {
-        sources.targets = sources.targets.iter().flat_map(|list| split(list)).collect();
+    if let Some(sources) = cli.sources() {
+        for (flag, values) in [("targets", &mut sources.targets), ("mcp_configs", &mut sources.mcp_configs)] {
+            if given.value_source(flag) == Some(ValueSource::EnvVariable) {
+                *values = values.iter().flat_map(|list| split(list)).collect();
+            }
+        }
     }
     Ok(cli)
 }
@@ -442,33 +459,47 @@ impl SourceFlags {
         self.config_file.clone().or_else(default)
     }
 
-    /// What to read: a file, or at least one `--target`.
+    /// What to read: a file, or at least one `--target` or `--mcp-config`.
     fn sources(&self) -> Result<Sources, Complaint> {
         let file = self.file();
         if self.is_empty() {
             let looked_for = DEFAULT_FILES.join(" or ");
-            return Err(Complaint::new(format!("nothing to poll: there is no {looked_for}, and no --target")).hint(
-                Some(
-                    "name a file with --config.file, or a server with --target http://localhost:8000/mcp; \
+            return Err(Complaint::new(format!(
+                "nothing to poll: there is no {looked_for}, and neither --target nor --mcp-config"
+            ))
+            .hint(Some(
+                "name a file with --config.file, or a server with --target http://localhost:8000/mcp; \
                  `mcp-exporter demo` shows how it looks",
-                ),
-            ));
+            )));
         }
-        Ok(Sources { file, targets: self.targets.clone(), ..Sources::default() })
+        Ok(Sources { file, ..self.without_file() })
     }
 
-    /// Whether there is neither a file nor a `--target`.
+    /// What the other flags name.
+    fn without_file(&self) -> Sources {
+        Sources {
+            targets: self.targets.clone(),
+            mcp_configs: self.mcp_configs.iter().map(PathBuf::from).collect(),
+            allow_stdio: self.allow_stdio,
+            ..Sources::default()
+        }
+    }
+
+    /// Whether there is no file and nothing that would do instead.
     fn is_empty(&self) -> bool {
-        self.file().is_none() && self.targets.is_empty()
+        self.file().is_none() && self.targets.is_empty() && self.mcp_configs.is_empty()
     }
 
-    fn load(&self) -> Result<Reloader, Complaint> {
+    fn load(&self) -> Result<(Reloader, Elsewhere), Complaint> {
         let sources = self.sources()?;
-        let (reloader, warnings) = Reloader::start(sources).map_err(|problems| Complaint::new(problems.to_string()))?;
+        let discovery = Discovery::default();
+        let elsewhere = Elsewhere { reports: discovery.reports(), urls: discovery.urls() };
+        let started = Reloader::start(sources, discovery);
+        let (reloader, warnings) = started.map_err(|problems| Complaint::new(problems.to_string()))?;
         for warning in warnings.iter() {
             warn!("{warning}");
         }
-        Ok(reloader)
+        Ok((reloader, elsewhere))
     }
 }
 
@@ -526,15 +557,15 @@ impl DaemonFlags {
 fn daemon(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
     crate::telemetry::start(flags.log.level, flags.log.format);
     let settings = flags.settings()?;
-    let reloader = flags.sources.load()?;
+    let (reloader, elsewhere) = flags.sources.load()?;
     run_async(async {
-        let asked_to_stop = prepare(settings, reloader).await?.run().await;
+        let asked_to_stop = prepare(settings, reloader, elsewhere).await?.run().await;
         Ok(if asked_to_stop { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })?
 }
 
-async fn prepare(settings: Settings, reloader: Reloader) -> Result<App, Complaint> {
-    App::prepare(settings, reloader).await.map_err(|error| Complaint::of(&error).hint(error.hint()))
+async fn prepare(settings: Settings, reloader: Reloader, elsewhere: Elsewhere) -> Result<App, Complaint> {
+    App::prepare(settings, reloader, elsewhere).await.map_err(|error| Complaint::of(&error).hint(error.hint()))
 }
 
 /// The daemon over a fleet of its own, and over the servers that were named.
@@ -542,10 +573,10 @@ fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
     crate::telemetry::start(flags.log.level, flags.log.format);
     let settings = flags.settings()?;
     let named = match &flags.sources {
-        SourceFlags { config_file: None, targets } if targets.is_empty() => Vec::new(),
-        SourceFlags { config_file, targets } => {
-            load(&Sources { file: config_file.clone(), targets: targets.clone(), ..Sources::default() })?
+        SourceFlags { config_file: None, targets, mcp_configs, .. } if targets.is_empty() && mcp_configs.is_empty() => {
+            Vec::new()
         }
+        sources => load(&Sources { file: sources.config_file.clone(), ..sources.without_file() })?,
     };
     let program = std::env::current_exe()
         .map_err(|error| Complaint::new(format!("could not find out where this program is: {error}")))?;
@@ -564,7 +595,7 @@ fn demo(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {
         let prefix = settings.route_prefix.trim_end_matches('/').to_owned();
         let path = settings.telemetry_path.clone();
         let scheme = if settings.gate.as_ref().is_some_and(|gate| gate.speaks_tls()) { "https" } else { "http" };
-        let app = prepare(settings, Reloader::fixed(targets)).await?;
+        let app = prepare(settings, Reloader::fixed(targets), Elsewhere::default()).await?;
         let address = app.addresses().first().copied().ok_or_else(|| Complaint::new("no address to listen on"))?;
         let host = match address.ip() {
             ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
@@ -714,36 +745,75 @@ impl CheckFlags {
 }
 
 fn load(sources: &Sources) -> Result<Vec<Target>, Complaint> {
-    match sources.load() {
-        Ok(loaded) => Ok(loaded.config.targets),
-        Err(problems) => Err(Complaint::new(problems.to_string())),
+    let once = run_async(discovery::once(sources))?.map_err(|problems| Complaint::new(problems.to_string()))?;
+    // The others can be checked all the same.
+    for failure in once.failures {
+        Complaint::new(failure).tell();
     }
+    Ok(once.targets)
 }
 
 fn unknown_server(name: &str, targets: &[Target]) -> Complaint {
-    let known: Vec<&str> = targets.iter().take(10).map(|target| target.name.as_str()).collect();
-    let more = if targets.len() > known.len() { ", ..." } else { "" };
-    let configured = match &known[..] {
+    let configured = match targets {
         [] => "none is configured".to_owned(),
-        known => format!("configured are: {}{more}", known.join(", ")),
+        targets => format!("configured are: {}", first_names(targets.iter().map(|target| target.name.as_str()))),
     };
     Complaint::new(format!("no server is called `{name}`"))
         .hint(Some(format!("{configured}; a URL begins with http://, https:// or unix://")))
 }
 
+/// Prints what is wrong with a file, or what is in it and in those that it names.
 fn check_config(file: &std::path::Path) -> Result<ExitCode, Complaint> {
-    match crate::config::load(file) {
-        Ok(loaded) => {
-            let warnings: String = loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect();
-            let count = loaded.config.targets.len();
-            let servers = if count == 1 { "1 server".to_owned() } else { format!("{count} servers") };
-            print(&format!("{warnings}{}: valid, {servers}\n", file.display()))
-        }
+    let loaded = match crate::config::load(file) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             print(&format!("{problems}\n"))?;
-            Ok(ExitCode::FAILURE)
+            return Ok(ExitCode::FAILURE);
         }
+    };
+    let mut text: String = loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    let mut discovery = Discovery::default();
+    if let Err(problems) = discovery.look(&loaded.plan, Occasion::Start) {
+        print(&format!("{text}{problems}\n"))?;
+        return Ok(ExitCode::FAILURE);
     }
+    text.push_str(&format!("{}: valid, {}\n", file.display(), servers(loaded.config.targets.len())));
+    discovery.listings().for_each(|listing| text.push_str(&describe(&listing)));
+    print(&text)
+}
+
+fn servers(count: usize) -> String {
+    if count == 1 { "1 server".to_owned() } else { format!("{count} servers") }
+}
+
+/// What a source holds: a line, and one for each problem.
+fn describe(listing: &Listing<'_>) -> String {
+    let Listing { kind, source, targets, failure, found } = listing;
+    let client = found.client.map(|client| format!(" ({client})")).unwrap_or_default();
+    if *kind == Kind::HttpSd.label() {
+        return format!("{kind} {source}: asked while the daemon runs\n");
+    }
+    if !failure.is_empty() {
+        return format!("{kind} {source}: {failure}\n");
+    }
+    let mut text = format!("{kind} {source}{client}: {}", servers(targets.len()));
+    if !targets.is_empty() {
+        text.push_str(&format!(": {}", first_names(targets.iter().map(|target| target.name.as_str()))));
+    }
+    text.push('\n');
+    if !found.not_allowed.is_empty() {
+        let names = first_names(found.not_allowed.iter().map(String::as_str));
+        text.push_str(&format!("  not run without `allow_stdio: true`: {names}\n"));
+    }
+    found.problems.iter().for_each(|problem| text.push_str(&format!("{problem}\n")));
+    text
+}
+
+/// Some of the names, separated by commas.
+fn first_names<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    let shown: Vec<&str> = names.by_ref().take(10).collect();
+    let more = if names.next().is_some() { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn healthcheck(flags: &DaemonFlags) -> Result<ExitCode, Complaint> {

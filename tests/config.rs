@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mcp_exporter::config::{self, Config, Loaded, Problems, Reloader, Sources};
+use mcp_exporter::config::{self, Config, Loaded, Nowhere, Problems, Reloader, Source, Sources};
 use mcp_exporter::health::{Ask, Assess};
 use mcp_exporter::target::{Address, Argument, Auth, HttpTransport, Target};
 use serde_json::Value;
@@ -396,7 +396,7 @@ fn a_reload_keeps_the_last_good_configuration() {
     let write = |text: &str| fs::write(&file, text).expect("written");
     write("servers: [{name: a, url: 'http://localhost:1/'}]");
     let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-    let (reloader, _) = Reloader::start(sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let (reloader, _) = Reloader::start(sources, Nowhere).unwrap_or_else(|problems| panic!("{problems}"));
     let mut news = reloader.subscribe();
     let first = reloader.last();
     assert!(first.successful);
@@ -493,6 +493,10 @@ fn document_around(path: &[String]) -> Value {
     }
     let mut document = serde_json::json!({ "servers": [server] });
     let level = match path[0].as_str() {
+        "http_sd" => {
+            document["http_sd"] = serde_json::json!([{ "url": "https://host.example/sd" }]);
+            &mut document["http_sd"][0]
+        }
         "defaults" => &mut document["defaults"],
         "modules" => {
             document["modules"] = serde_json::json!({ "X_KEY": { "allowed_targets": ["host.example"] } });
@@ -534,11 +538,15 @@ fn seen(document: &Value) -> Result<String, String> {
             .expect("one of them is allowed"),
         None => loaded.config.targets.first().ok_or("no server")?.clone(),
     };
-    // What is in `probe` is sent to nobody, so that nobody can repeat it.
-    let sent = if document["probe"].is_null() { CANARY } else { "" };
-    let redacted = target.endpoint.redactor.0.redact(sent).into_owned();
+    let endpoint = match loaded.plan.sources.first() {
+        Some(Source::Http(http)) => &http.endpoint,
+        _ => &*target.endpoint,
+    };
+    // What is in `probe` is sent to nobody, so that nobody can repeat it; inputs have no endpoint of their own yet.
+    let sent = if document["probe"].is_null() && document["mcp_config_inputs"].is_null() { CANARY } else { "" };
+    let redacted = endpoint.redactor.0.redact(sent).into_owned();
     let shown = format!("{}\n{}", loaded.config.to_yaml(), config::settings_as_yaml(&target));
-    Ok(format!("{redacted}\n{loaded:?}\n{loaded:#?}\n{}\n{:?}\n{shown}", target.endpoint, target.endpoint))
+    Ok(format!("{redacted}\n{loaded:?}\n{loaded:#?}\n{endpoint}\n{endpoint:?}\n{shown}"))
 }
 
 #[test]
@@ -547,8 +555,9 @@ fn no_canary_in_any_leaf_is_ever_seen() {
     let mut found = Vec::new();
     leaves(&schema, &schema, &[], &mut found);
     let secret = found.iter().filter(|leaf| leaf.secret).count();
-    // bearer_token, password, client_secret, endpoint_params and headers at three levels, env at one.
-    assert_eq!(secret, 16);
+    // bearer_token, password, client_secret, endpoint_params and headers at three levels and of `http_sd`, env and the
+    // inputs of clients at one.
+    assert_eq!(secret, 22);
     assert!(found.len() > 80, "{}", found.len());
     let mut accepted = 0;
     for Leaf { path, secret } in &found {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mcp_exporter::config::RESERVED_LABELS;
+use mcp_exporter::discovery::{Report, Reports, SourceState};
 use mcp_exporter::health::{
     self, Check, Database, Dialect, Disk, HealthDocument, MapField, Memory, Pool, Reading, Status,
 };
@@ -237,7 +238,15 @@ fn unpolled() -> Arc<TargetState> {
 }
 
 fn own() -> Own {
-    let own = Own::new(Build { version: "0.1.0", commit: "", rustc: "rustc 1.95.0" });
+    let sources = Reports::default();
+    let state = |source: &str, up, last_success| {
+        let (kind, source) = ("file_sd", source.to_owned());
+        SourceState { kind, source, up, servers: 7, last_success }
+    };
+    let of_a_second = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    let listed = vec![state("/a \"b\".json", true, of_a_second), state("/c.json", false, None)];
+    sources.store(Arc::new(Report { sources: listed, duplicates: 2 }));
+    let own = Own::new(Build { version: "0.1.0", commit: "", rustc: "rustc 1.95.0" }).with_sources(sources);
     own.reloaded(true, finished_at());
     own.servers(3);
     own
@@ -534,7 +543,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 75] = [
+const SPECIFIED: [(&str, &str, &[&str]); 79] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -600,6 +609,10 @@ const SPECIFIED: [(&str, &str, &[&str]); 75] = [
     ("mcp_exporter_config_last_reload_successful", "gauge", &[]),
     ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("mcp_exporter_servers", "gauge", &[]),
+    ("mcp_exporter_discovery_source_up", "gauge", &["kind", "source"]),
+    ("mcp_exporter_discovery_source_servers", "gauge", &["kind", "source"]),
+    ("mcp_exporter_discovery_last_success_timestamp_seconds", "gauge", &["kind", "source"]),
+    ("mcp_exporter_duplicate_servers", "gauge", &[]),
     ("mcp_exporter_polls_in_flight", "gauge", &[]),
     ("mcp_exporter_tasks", "gauge", &[]),
     ("mcp_exporter_poll_schedule_lag_seconds", "histogram", &[]),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "units",
     "secret",
     "allow",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 14] = [
     "target",
     "config",
     "probe",
+    "discovery",
     "snapshot",
     "metrics",
     "poll",

@@ -74,7 +74,7 @@ fn malformed(what: &str) -> (String, String) {
     (what.to_owned(), "write `${NAME}` or `${NAME:-default}`; for a literal `${` write `$${`".to_owned())
 }
 
-fn is_variable_name(name: &str) -> bool {
+pub(super) fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

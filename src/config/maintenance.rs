@@ -29,10 +29,7 @@ const DAYS: [Weekday; 7] = [
 ];
 
 /// A window, and the servers it is meant for.
-pub(super) struct Rule<'t> {
-    pub(super) at: At<'t>,
-    /// Whether it meant a server yet.
-    pub(super) used: bool,
+pub(super) struct Rule {
     /// Any of them; empty: any name.
     servers: Vec<WildMatch>,
     /// All of them.
@@ -40,25 +37,28 @@ pub(super) struct Rule<'t> {
     window: Window,
 }
 
-impl Rule<'_> {
+impl Rule {
     /// The window, if it is this server's.
-    pub(super) fn window_for(&mut self, name: &TargetName, labels: &BTreeMap<String, String>) -> Option<Window> {
+    pub(super) fn window_for(&self, name: &TargetName, labels: &BTreeMap<String, String>) -> Option<Window> {
         let name_fits = self.servers.is_empty() || self.servers.iter().any(|glob| glob.matches(name.as_str()));
         let has = |(label, glob): (&String, &WildMatch)| labels.get(label).is_some_and(|value| glob.matches(value));
         let meant = name_fits && self.labels.iter().all(has);
-        self.used |= meant;
         meant.then(|| self.window.clone())
     }
 }
 
-/// Checks the windows at the top of the file.
-pub(super) fn check_rules<'t>(raw: Vec<raw::MaintenanceRule>, at: At<'t>, findings: &mut Findings) -> Vec<Rule<'t>> {
+/// Checks the windows at the top of the file; where they are stands beside them.
+pub(super) fn check_rules<'t>(
+    raw: Vec<raw::MaintenanceRule>,
+    at: At<'t>,
+    findings: &mut Findings,
+) -> (Vec<Rule>, Vec<At<'t>>) {
     check_count(raw.len(), at, findings);
     let rules = raw.into_iter().zip(at.items());
-    rules.filter_map(|(rule, at)| check_rule(rule, at, findings)).collect()
+    rules.filter_map(|(rule, at)| Some((check_rule(rule, at, findings)?, at))).unzip()
 }
 
-fn check_rule<'t>(mut raw: raw::MaintenanceRule, at: At<'t>, findings: &mut Findings) -> Option<Rule<'t>> {
+fn check_rule(mut raw: raw::MaintenanceRule, at: At<'_>, findings: &mut Findings) -> Option<Rule> {
     let window = raw.take_settings();
     let raw::MaintenanceRule { servers, labels, .. } = raw;
     let (servers, labels) = (servers.unwrap_or_default(), labels.unwrap_or_default());
@@ -71,8 +71,6 @@ fn check_rule<'t>(mut raw: raw::MaintenanceRule, at: At<'t>, findings: &mut Find
         }
     }
     Some(Rule {
-        at,
-        used: false,
         window: check_window(window, at, findings)?,
         servers: servers.iter().map(|glob| WildMatch::new(glob)).collect(),
         labels: labels.into_iter().map(|(label, glob)| (label, WildMatch::new(&glob))).collect(),

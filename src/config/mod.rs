@@ -11,13 +11,17 @@
 
 mod address;
 mod at;
+mod client;
 mod decode;
 mod endpoint;
 mod expand;
+mod found;
+mod jsonc;
 mod lock;
 mod maintenance;
 mod module;
 mod oauth2;
+mod plan;
 mod problem;
 mod raw;
 mod reading;
@@ -35,15 +39,21 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+pub use found::Found;
 pub use module::{Module, NotATarget, ProbeSettings};
+pub use plan::{FileSource, Files, HttpSource, Kind, Plan, Source};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{reference, schema};
-pub use reload::{LastReload, Reloader};
+pub use reload::{Discover, LastReload, Nowhere, Occasion, Reloader};
 pub use show::settings_as_yaml;
 
 use at::At;
+use module::ModuleContext;
+use plan::{Paths, RawPlan};
 use problem::{Finding, Findings};
+use resolve::Defaults;
 
 use crate::target::Target;
 
@@ -61,8 +71,12 @@ pub struct Config {
 /// A configuration, and what is odd about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The configuration.
+    /// The configuration, with the servers of the file and of `--target`.
     pub config: Config,
+    /// Where more servers come from.
+    pub plan: Arc<Plan>,
+    /// Servers that were left out because another source has their name.
+    pub left_out: usize,
     /// What works but is probably not meant; may be empty.
     pub warnings: Problems,
 }
@@ -76,6 +90,10 @@ pub struct Sources {
     pub targets: Vec<String>,
     /// Of the file only `defaults` counts; its servers are not even looked at.
     pub defaults_only: bool,
+    /// Values of `--mcp-config`: files of MCP clients.
+    pub mcp_configs: Vec<PathBuf>,
+    /// `--mcp-config.allow-stdio`: commands in files of clients may be run.
+    pub allow_stdio: bool,
 }
 
 /// Reads and checks one configuration file, with the process's environment for `${VAR}`.
@@ -89,8 +107,13 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 impl fmt::Debug for Sources {
     /// Without the targets, which may hold passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, targets, defaults_only } = self;
-        write!(f, "Sources {{ {file:?}, {} targets, defaults_only: {defaults_only} }}", targets.len())
+        let Self { file, targets, defaults_only, mcp_configs, allow_stdio } = self;
+        let count = targets.len();
+        write!(
+            f,
+            "Sources {{ {file:?}, {count} targets, defaults_only: {defaults_only}, {mcp_configs:?}, \
+             allow_stdio: {allow_stdio} }}"
+        )
     }
 }
 
@@ -100,6 +123,7 @@ impl Sources {
     /// # Errors
     /// Every problem of every source.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        let variable = |name: &str| std::env::var(name).ok();
         match &self.file {
             Some(file) => {
                 let text = read(file).map_err(|what| {
@@ -107,10 +131,9 @@ impl Sources {
                     findings.push(what);
                     findings.into_problems(Some(file), None)
                 })?;
-                let variable = |name: &str| std::env::var(name).ok();
-                build(Some((&text, file)), self.defaults_only, &self.targets, &variable)
+                build(Some((&text, file)), self, &variable)
             }
-            None => build(None, false, &self.targets, &|_| None),
+            None => build(None, self, &variable),
         }
     }
 }
@@ -130,7 +153,7 @@ impl Config {
 /// # Errors
 /// Every problem of the text.
 pub fn parse(text: &str, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    build(Some((text, file)), false, &[], variable)
+    build(Some((text, file)), &Sources::default(), variable)
 }
 
 /// Largest file that is read.
@@ -149,17 +172,22 @@ fn read(file: &Path) -> Result<String, Finding> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Finding::of_file("larger than 16 MiB"));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + memchr::memchr_iter(b'\n', valid).count();
+    text_of(&bytes).map(str::to_owned)
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Finding> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count();
         Finding::of_file(format!("not UTF-8, on line {line}")).hint("save the file as UTF-8")
     })
 }
 
+/// What is not looked at where only `defaults` counts.
+const SERVERS: [&str; 6] = ["servers", "server_files", "file_sd", "http_sd", "mcp_config_files", "maintenance"];
+
 fn build(
     file: Option<(&str, &Path)>,
-    defaults_only: bool,
-    command_line: &[String],
+    sources: &Sources,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
@@ -168,28 +196,81 @@ fn build(
     if let Some((text, _)) = file {
         tree = tree::parse(text, &mut findings);
         if let Some(root) = &mut tree {
-            if defaults_only {
-                root.remove("servers");
-                root.remove("maintenance");
+            if sources.defaults_only {
+                SERVERS.iter().for_each(|key| root.remove(key));
             }
             expand::expand(root, variable, &mut findings);
             raw = decode::decode(root, &mut findings).unwrap_or_default();
         }
     }
     let path = file.map(|(_, path)| path);
-    let mut config = Config::default();
+    let mut loaded =
+        Loaded { config: Config::default(), plan: Arc::default(), left_out: 0, warnings: Problems::default() };
     // Without a tree there is one problem; what would be said about an empty file is none.
     if tree.is_some() || file.is_none() {
         let root = tree.as_ref().map_or(At::Nowhere, At::Node);
         let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
-        config = resolve::resolve(raw, root, command_line, base, &mut findings);
+        resolve_all(raw, root, base, sources, variable, &mut loaded, &mut findings);
     }
     let failed = findings.errors() > 0;
     let problems = findings.into_problems(path, tree.as_ref());
     match failed {
         true => Err(problems),
-        false => Ok(Loaded { config, warnings: problems }),
+        false => Ok(Loaded { warnings: problems, ..loaded }),
     }
+}
+
+fn resolve_all(
+    raw: raw::File,
+    root: At<'_>,
+    base: &Path,
+    sources: &Sources,
+    variable: &dyn Fn(&str) -> Option<String>,
+    loaded: &mut Loaded,
+    findings: &mut Findings,
+) {
+    let raw::File {
+        defaults,
+        servers,
+        server_files,
+        file_sd,
+        http_sd,
+        mcp_config_files,
+        mcp_config_inputs,
+        allow_stdio,
+        discovery,
+        maintenance,
+        probe,
+        modules,
+    } = raw;
+    let elsewhere = SERVERS[1..5].iter().any(|key| !root.lacks(key)) || !sources.mcp_configs.is_empty();
+    let servers_at = root.key("servers");
+    let nothing = root.lacks("servers") || servers_at.is_empty_list();
+    if nothing && !elsewhere && sources.targets.is_empty() && !root.is_broken() {
+        let hint = "list them under `servers`, or use `--target URL`";
+        servers_at.warn(findings, "no servers: there is nothing to poll", hint);
+    }
+    let (rules, rules_at) =
+        maintenance::check_rules(maintenance.unwrap_or_default(), root.key("maintenance"), findings);
+    let defaults = Defaults::check(defaults, rules.into(), root, base, findings);
+    let servers = servers.unwrap_or_default();
+    let own = resolve::resolve(servers, root, &sources.targets, base, &defaults, findings);
+    // It may mean one from elsewhere.
+    for index in own.unused_rules.into_iter().filter(|_| !elsewhere) {
+        let hint = "look at the names under `servers` and at `labels`";
+        rules_at[index].warn(findings, "no server is meant by it", hint);
+    }
+    let probe = module::probe_settings(probe.unwrap_or_default(), root, findings);
+    let defaults_at = root.child("defaults").unwrap_or(At::Nowhere);
+    let context = ModuleContext { defaults: &defaults.settings, defaults_at, base, allowed: &probe.allowed };
+    let modules = context.modules(modules.unwrap_or_default(), root, findings);
+    loaded.config = Config { targets: own.targets, probe, modules };
+    loaded.left_out = own.left_out;
+    let allow_stdio = Some(allow_stdio.unwrap_or_default() || sources.allow_stdio);
+    let raw = RawPlan { server_files, file_sd, http_sd, mcp_config_files, mcp_config_inputs, allow_stdio, discovery };
+    let home = variable("HOME");
+    let paths = Paths { base, home: home.as_deref() };
+    loaded.plan = Arc::new(plan::resolve(raw, root, paths, &sources.mcp_configs, defaults, findings));
 }
 
 /// Labels that nobody may configure: those of our own metrics, where a second one of the name would fail the whole

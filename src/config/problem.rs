@@ -88,6 +88,18 @@ impl Problems {
         self.list.iter()
     }
 
+    /// Adds one more, of another file.
+    pub fn push(&mut self, problem: Problem) {
+        let count = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= MOST_PROBLEMS {
+            self.list.push(problem);
+        }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -197,6 +209,11 @@ impl Findings {
         if *count <= MOST_PROBLEMS {
             self.list.push(finding);
         }
+    }
+
+    /// Takes over what somebody else gathered.
+    pub(super) fn append(&mut self, other: Self) {
+        other.list.into_iter().for_each(|finding| self.push(finding));
     }
 
     pub(super) fn errors(&self) -> usize {

@@ -26,6 +26,23 @@ pub(super) struct File {
     pub(super) defaults: Option<Settings>,
     /// The MCP servers to poll.
     pub(super) servers: Option<Vec<Server>>,
+    /// Files with more servers, each a list of them or a map with `servers`. `*`, `?` and `[...]` stand for any names.
+    /// Looked at all the time: a change needs no reload.
+    pub(super) server_files: Option<Vec<String>>,
+    /// Files with targets in Prometheus' format, looked at all the time.
+    pub(super) file_sd: Option<Vec<FileSd>>,
+    /// URLs that answer with targets in Prometheus' format.
+    pub(super) http_sd: Option<Vec<HttpSd>>,
+    /// Files in which MCP clients list their servers: Claude Desktop, Claude Code, Cursor, VS Code, Windsurf, Gemini CLI,
+    /// Zed. Looked at all the time.
+    pub(super) mcp_config_files: Option<Vec<String>>,
+    /// Values of `${input:ID}` in the files of clients.
+    pub(super) mcp_config_inputs: Option<BTreeMap<String, Secret>>,
+    /// Run what entries with a `command` in the files of clients say.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_stdio: Option<bool>,
+    /// What holds for `server_files`, `file_sd`, `http_sd` and `mcp_config_files` alike.
+    pub(super) discovery: Option<Discovery>,
     /// Times in which several servers are worked on. The keys of `servers[].maintenance`, and these.
     pub(super) maintenance: Option<Vec<MaintenanceRule>>,
     /// What `/probe` may be asked about.
@@ -33,6 +50,65 @@ pub(super) struct File {
     /// Poll settings for URLs that `/probe` is asked about, by name; `default` where a query names none. What `defaults`
     /// says applies, but for credentials and headers, which a module has to say itself.
     pub(super) modules: Option<BTreeMap<String, Module>>,
+}
+
+/// One of `server_files`, where it is no plain list.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServerFile {
+    pub(super) servers: Option<Vec<Server>>,
+}
+
+/// Targets in files.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct FileSd {
+    /// The files: `.json`, `.yaml` or `.yml`. `*`, `?` and `[...]` stand for any names.
+    pub(super) files: Option<Vec<String>>,
+    /// The files are read again so often, even if they seem unchanged.
+    #[schemars(extend("default" = "5m"))]
+    pub(super) refresh_interval: Option<PromDuration>,
+}
+
+/// Targets from a URL.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct HttpSd {
+    /// Where they are asked for.
+    #[schemars(extend("x-secret-parts" = "user information and query values"))]
+    pub(super) url: Option<String>,
+    /// From one request to the next.
+    #[schemars(extend("default" = "1m"))]
+    pub(super) refresh_interval: Option<PromDuration>,
+    /// The proxy that leads there; see `proxy_url` of servers.
+    #[schemars(extend("x-secret-parts" = "user information"))]
+    pub(super) proxy_url: Option<String>,
+    /// How `https` is spoken.
+    pub(super) tls: Option<Tls>,
+    /// How we prove who we are: one of the three.
+    pub(super) auth: Option<Auth>,
+    /// Further headers of each request.
+    pub(super) headers: Option<BTreeMap<String, Secret>>,
+}
+
+/// What holds for every source of servers.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Discovery {
+    /// How long a source that broke or disappeared keeps its last servers.
+    #[schemars(extend("default" = "1h"))]
+    pub(super) keep: Option<PromDuration>,
+}
+
+/// Targets with labels in common, as Prometheus has them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Group {
+    pub(super) targets: Option<Vec<String>>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
 }
 
 /// Declares the keys that several maps have in common once, and their structs from them: the first has nothing else.

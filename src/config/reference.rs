@@ -59,6 +59,12 @@ pub fn reference() -> String {
     for (key, schema) in module.filter(|(key, _)| settings.get(key.as_str()).is_none()) {
         rows(&mut table, &format!("modules.NAME.{key}"), schema);
     }
+    let all = schema["properties"].as_object().into_iter().flatten();
+    for (key, schema) in
+        all.filter(|(key, _)| !["defaults", "servers", "maintenance", "probe", "modules"].contains(&key.as_str()))
+    {
+        rows(&mut table, key, schema);
+    }
     table.push_str("| *under `defaults`, and under each of `servers` and `modules`:* | | | |\n");
     for (key, schema) in keys(true) {
         rows(&mut table, key, schema);

@@ -1,15 +1,13 @@
 //! From what was typed to what it means: defaults, and the rules that span several keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Config;
 use super::at::At;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
 use super::lock::Locks;
-use super::maintenance::{Rule, check_rules, check_windows};
-use super::module::{ModuleContext, probe_settings};
+use super::maintenance::{Rule, check_windows};
 use super::problem::Findings;
 use super::raw;
 use super::reading::{check_order, health_settings};
@@ -20,37 +18,76 @@ use crate::secret::Secret;
 use crate::target::{Labels, Target, TargetName, Timing};
 use crate::units::PromDuration;
 
-/// Resolves a file and the values of `--target`. Only where nothing was found wrong is the configuration complete.
+/// What every server gets that does not say otherwise.
+#[derive(Default)]
+pub(super) struct Defaults {
+    pub(super) settings: Checked,
+    /// Whatever came from `${...}` in them.
+    pub(super) variables: Vec<Secret>,
+    /// Most servers say nothing about health: they share these.
+    pub(super) health: Arc<HealthSettings>,
+    /// Maintenance of those that they mean.
+    pub(super) rules: Arc<[Rule]>,
+}
+
+impl Defaults {
+    /// Checks `defaults`. The place is not `key`: without `defaults` their secrets are none, not those of the whole file.
+    pub(super) fn check(
+        raw: Option<raw::Settings>,
+        rules: Arc<[Rule]>,
+        root: At<'_>,
+        base: &Path,
+        findings: &mut Findings,
+    ) -> Self {
+        let raw = raw.unwrap_or_default();
+        let at = root.child("defaults").unwrap_or(At::Nowhere);
+        let says_timing = raw.interval.is_some() || raw.timeout.is_some() || raw.retries.is_some();
+        let settings = check(raw, at, base, findings);
+        let health = Arc::new(health_settings(&settings));
+        check_order(&settings.thresholds, &health.reading.thresholds, at, findings);
+        if says_timing {
+            check_timing(&timing(&settings), timing_at(at), findings);
+        }
+        Self { settings, variables: at.variables().into_iter().cloned().collect(), health, rules }
+    }
+
+    /// These without what is told to a server to prove who we are: not every list of servers is ours.
+    pub(super) fn without_credentials(&self) -> Self {
+        let settings = Checked { auth: None, headers: BTreeMap::new(), ..self.settings.clone() };
+        let (health, rules) = (Arc::clone(&self.health), Arc::clone(&self.rules));
+        Self { settings, variables: self.variables.clone(), health, rules }
+    }
+}
+
+/// The servers of the file and of the command line.
+pub(super) struct OwnServers {
+    /// Complete only where nothing was found wrong.
+    pub(super) targets: Vec<Target>,
+    /// Servers whose name another source has.
+    pub(super) left_out: usize,
+    /// Rules of maintenance, by their index, that mean none of the targets.
+    pub(super) unused_rules: Vec<usize>,
+}
+
+/// Resolves the servers of the file and the values of `--target`.
 pub(super) fn resolve(
-    raw: raw::File,
+    servers: Vec<raw::Server>,
     root: At<'_>,
     command_line: &[String],
     base: &Path,
+    defaults: &Defaults,
     findings: &mut Findings,
-) -> Config {
-    let raw::File { defaults, servers, maintenance, probe, modules } = raw;
-    // Not `key`: without `defaults` their secrets are none, not those of the whole file.
-    let defaults_at = root.child("defaults").unwrap_or(At::Nowhere);
-    let rules = check_rules(maintenance.unwrap_or_default(), root.key("maintenance"), findings);
-    let mut resolver = Resolver::new(defaults.unwrap_or_default(), defaults_at, base, rules, findings);
-    let servers_at = root.key("servers");
-    let servers = servers.unwrap_or_default();
-    if command_line.is_empty() && !root.is_broken() && (root.lacks("servers") || servers_at.is_empty_list()) {
-        let hint = "list them under `servers`, or use `--target URL`";
-        servers_at.warn(resolver.findings, "no servers: there is nothing to poll", hint);
-    }
-    for (server, at) in servers.into_iter().zip(servers_at.items()) {
+) -> OwnServers {
+    let mut resolver = Resolver::new(base, defaults, findings);
+    resolver.defaults_at = root.child("defaults").unwrap_or(At::Nowhere);
+    for (server, at) in servers.into_iter().zip(root.key("servers").items()) {
         resolver.server(server, at);
     }
     for (index, text) in command_line.iter().enumerate() {
         resolver.server(on_command_line(text), At::CommandLine(index));
     }
-    resolver.warn_of_unused_rules();
-    let Resolver { targets, defaults, .. } = resolver;
-    let probe = probe_settings(probe.unwrap_or_default(), root, findings);
-    let context = ModuleContext { defaults: &defaults, defaults_at, base, allowed: &probe.allowed };
-    let modules = context.modules(modules.unwrap_or_default(), root, findings);
-    Config { targets, probe, modules }
+    let unused = resolver.used.iter().enumerate().filter(|(_, used)| !**used).map(|(index, _)| index).collect();
+    OwnServers { targets: resolver.targets, left_out: resolver.left_out, unused_rules: unused }
 }
 
 /// `[NAME=]URL`. What stands before the first `=` is a name unless it is the beginning of a URL. Without a letter it is
@@ -63,43 +100,52 @@ fn on_command_line(text: &str) -> raw::Server {
     raw::Server { name, url: Some(url.to_owned()), ..raw::Server::default() }
 }
 
-struct Resolver<'a, 't> {
-    findings: &'a mut Findings,
+pub(super) struct Resolver<'a, 't> {
+    pub(super) findings: &'a mut Findings,
     base: &'a Path,
-    defaults: Checked,
-    defaults_at: At<'t>,
-    /// Most servers say nothing about health: they share these.
-    default_health: Arc<HealthSettings>,
-    rules: Vec<Rule<'t>>,
+    defaults: &'a Defaults,
+    /// Which of its rules meant a server.
+    used: Vec<bool>,
     names: HashMap<TargetName, At<'t>>,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
+    /// Servers whose name another source had before them.
+    left_out: usize,
+    /// Where the defaults are, if they are in the same file.
+    defaults_at: At<'t>,
     locks: Locks,
 }
 
 impl<'a, 't> Resolver<'a, 't> {
-    fn new(raw: raw::Settings, at: At<'t>, base: &'a Path, rules: Vec<Rule<'t>>, findings: &'a mut Findings) -> Self {
-        let says_timing = raw.interval.is_some() || raw.timeout.is_some() || raw.retries.is_some();
-        let defaults = check(raw, at, base, findings);
-        let default_health = Arc::new(health_settings(&defaults));
-        check_order(&defaults.thresholds, &default_health.reading.thresholds, at, findings);
-        if says_timing {
-            check_timing(&timing(&defaults), timing_at(at), findings);
-        }
-        let (names, targets) = (HashMap::new(), Vec::new());
+    pub(super) fn new(base: &'a Path, defaults: &'a Defaults, findings: &'a mut Findings) -> Self {
+        let used = vec![false; defaults.rules.len()];
         Self {
             findings,
             base,
             defaults,
-            defaults_at: at,
-            default_health,
-            rules,
-            names,
-            targets,
+            used,
+            names: HashMap::new(),
+            targets: Vec::new(),
+            left_out: 0,
+            defaults_at: At::Nowhere,
             locks: Locks::default(),
         }
     }
 
-    fn server(&mut self, mut raw: raw::Server, at: At<'t>) {
+    /// Adds a server that somebody else listed: with a mistake in it, it is left out, and the others stay. Its name may be
+    /// there already: that is looked at when all sources are put together.
+    pub(super) fn found(&mut self, raw: raw::Server, at: At<'t>) -> bool {
+        let errors = self.findings.errors();
+        let before = self.targets.len();
+        self.names.clear();
+        self.server(raw, at);
+        let good = self.findings.errors() == errors && self.targets.len() > before;
+        if !good {
+            self.targets.truncate(before);
+        }
+        good
+    }
+
+    pub(super) fn server(&mut self, mut raw: raw::Server, at: At<'t>) {
         let settings = raw.take_settings();
         let raw::Server { name, url, transport, command, args, env, cwd, poll, maintenance, .. } = raw;
         let own = OwnKeys {
@@ -112,7 +158,7 @@ impl<'a, 't> Resolver<'a, 't> {
         let says_reading = settings.health.is_some() || settings.thresholds.is_some() || settings.limits.is_some();
         let own_settings = check(settings, at, self.base, self.findings);
         let own_thresholds = own_settings.thresholds.clone();
-        let settings = own_settings.over(&self.defaults);
+        let settings = own_settings.over(&self.defaults.settings);
 
         let timing = timing(&settings);
         if says_timing {
@@ -120,7 +166,7 @@ impl<'a, 't> Resolver<'a, 't> {
         }
         let health = match says_reading {
             true => Arc::new(health_settings(&settings)),
-            false => Arc::clone(&self.default_health),
+            false => Arc::clone(&self.defaults.health),
         };
         check_order(&own_thresholds, &health.reading.thresholds, at, self.findings);
         let raw = RawEndpoint { url, transport, command, args, env, cwd };
@@ -128,13 +174,22 @@ impl<'a, 't> Resolver<'a, 't> {
         let mut windows = check_windows(maintenance.unwrap_or_default(), at.key("maintenance"), self.findings);
         let name = self.name(name, resolved.as_ref(), at);
         let (Some(name), Some(resolved)) = (name, resolved) else { return };
-        let catalog_at = at.child("catalog").and_then(|at| at.child("lock_file"));
-        let catalog_at = catalog_at.unwrap_or(self.defaults_at.key("catalog").key("lock_file"));
-        let catalog = self.locks.settings(&settings.catalog, &name, catalog_at, self.findings);
+        let lock_at = at.child("catalog").and_then(|at| at.child("lock_file"));
+        let mut said_elsewhere = Findings::default();
+        let (lock_at, findings) = match (lock_at, self.defaults_at) {
+            (Some(at), _) => (at, &mut *self.findings),
+            // What is wrong with the lock file of another file's defaults is said there.
+            (None, At::Nowhere) => (At::Nowhere, &mut said_elsewhere),
+            (None, at) => (at.key("catalog").key("lock_file"), &mut *self.findings),
+        };
+        let catalog = self.locks.settings(&settings.catalog, &name, lock_at, findings);
         let mut variables = at.variables();
-        variables.extend(self.defaults_at.variables());
-        let rules = self.rules.iter_mut().filter_map(|rule| rule.window_for(&name, &settings.labels));
-        windows.extend(rules);
+        variables.extend(&self.defaults.variables);
+        for (rule, used) in self.defaults.rules.iter().zip(&mut self.used) {
+            let window = rule.window_for(&name, &settings.labels);
+            *used |= window.is_some();
+            windows.extend(window);
+        }
         self.targets.push(Target {
             name,
             endpoint: Arc::new(endpoint(resolved, &settings, &variables)),
@@ -145,16 +200,6 @@ impl<'a, 't> Resolver<'a, 't> {
             poll: poll.unwrap_or(true),
             maintenance: Maintenance::new(windows),
         });
-    }
-
-    fn warn_of_unused_rules(&mut self) {
-        for rule in self.rules.iter().filter(|rule| !rule.used) {
-            rule.at.warn(
-                self.findings,
-                "no server is meant by it",
-                "look at the names under `servers` and at `labels`",
-            );
-        }
     }
 
     /// The server's name, if it can have it.
@@ -209,6 +254,7 @@ impl<'a, 't> Resolver<'a, 't> {
             (At::Node(_), At::CommandLine(_)) => {
                 let what = format!("the configuration file has a server `{name}` already");
                 at.warn(self.findings, what, "the file's is polled, this one is left out; use another `NAME=`");
+                self.left_out += 1;
             }
             (first, _) => {
                 let hint = match first.line() {

@@ -239,7 +239,11 @@ pub(super) fn file(base: &Path, path: &str) -> PathBuf {
     base.join(path)
 }
 
-fn check_labels(labels: BTreeMap<String, String>, at: At<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
+pub(super) fn check_labels(
+    labels: BTreeMap<String, String>,
+    at: At<'_>,
+    findings: &mut Findings,
+) -> BTreeMap<String, String> {
     if labels.len() > MOST_LABELS {
         at.error(findings, format!("more than {MOST_LABELS} labels"), "each of them is on every series of the server");
     }

@@ -76,6 +76,11 @@ impl Node {
         matches!(&self.value, Value::Scalar(scalar) if scalar.is_null())
     }
 
+    /// Whether this word is written here, without quotes.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.plain && scalar.text == word)
+    }
+
     /// Whether part of this very value came from `${...}`.
     pub(super) fn is_from_variable(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if !scalar.from_variables.is_empty())

@@ -163,6 +163,10 @@ pub(super) enum OfExporter {
     ReloadSuccessful,
     ReloadSuccessTimestamp,
     Servers,
+    SourceUp,
+    SourceServers,
+    SourceSuccess,
+    DuplicateServers,
     PollsInFlight,
     Tasks,
     ScheduleLag,
@@ -356,8 +360,11 @@ pub(super) static SERVER: [(OfServer, Family); 61] = [
         "Size of the largest tool definition as compact JSON.")),
 ];
 
+/// A file or a URL that lists servers: `kind` is `server_files`, `file_sd`, `http_sd` or `mcp_config`.
+const SOURCE: [Label; 2] = [open("kind"), open("source")];
+
 #[rustfmt::skip]
-pub(super) static EXPORTER: [(OfExporter, Family); 14] = [
+pub(super) static EXPORTER: [(OfExporter, Family); 18] = [
     (OfExporter::BuildInfo, Family::new("mcp_exporter_build_info", Gauge, &[
             open("version"), open("commit"), open("rustc"),
         ],
@@ -369,6 +376,15 @@ pub(super) static EXPORTER: [(OfExporter, Family); 14] = [
         "When the configuration was last read without an error, since the epoch.")),
     (OfExporter::Servers, Family::new("mcp_exporter_servers", Gauge, &[],
         "Servers in the configuration, polled or not.")),
+    (OfExporter::SourceUp, Family::new("mcp_exporter_discovery_source_up", Gauge, &SOURCE,
+        "1 if a file or URL that lists servers could be read when it was last tried, else 0.")),
+    (OfExporter::SourceServers, Family::new("mcp_exporter_discovery_source_servers", Gauge, &SOURCE,
+        "Servers of a file or URL that lists some, those included that it keeps while it cannot be read.")),
+    (OfExporter::SourceSuccess,
+        Family::new("mcp_exporter_discovery_last_success_timestamp_seconds", Gauge, &SOURCE,
+        "When a file or URL that lists servers was last read, since the epoch.")),
+    (OfExporter::DuplicateServers, Family::new("mcp_exporter_duplicate_servers", Gauge, &[],
+        "Servers that are left out now, because an earlier source has one of the name.")),
     (OfExporter::PollsInFlight, Family::new("mcp_exporter_polls_in_flight", Gauge, &[],
         "Polls that run just now.")),
     (OfExporter::Tasks, Family::new("mcp_exporter_tasks", Gauge, &[],
@@ -427,7 +443,8 @@ mod tests {
     fn closed_labels_list_what_the_code_can_say() {
         #[track_caller]
         fn check(label: &str, said: &[&str]) {
-            for found in all().flat_map(|family| family.labels).filter(|found| found.name == label) {
+            let closed = |found: &&Label| found.name == label && !found.values.is_empty();
+            for found in all().flat_map(|family| family.labels).filter(closed) {
                 assert_eq!(found.values, said, "{label}");
             }
         }

@@ -1,6 +1,7 @@
 //! What the exporter says about itself: a few atomics that pollers touch and a scrape reads. No locks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use super::collector::{FamilyWriter, epoch_seconds};
 use super::names::{self, OfExporter};
 use super::process::{self, Process};
+use crate::discovery::{Report, Reports, SourceState};
 
 /// What this program was built from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ const LAG_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 pub struct Own {
     build: Build,
     boot_seconds: Option<f64>,
+    /// Where servers come from.
+    sources: Reports,
     servers: AtomicU64,
     polls_in_flight: AtomicU64,
     lag_buckets: [AtomicU64; LAG_BUCKETS.len() + 1],
@@ -62,6 +66,7 @@ impl Own {
         Self {
             build,
             boot_seconds: process::boot_seconds(),
+            sources: Reports::default(),
             servers: AtomicU64::new(0),
             polls_in_flight: AtomicU64::new(0),
             lag_buckets: Default::default(),
@@ -69,6 +74,12 @@ impl Own {
             reload_successful: AtomicU64::new(NEVER),
             reload_success_seconds: AtomicU64::new(NEVER),
         }
+    }
+
+    /// Tells of the sources that these reports are about, too.
+    #[must_use]
+    pub fn with_sources(self, sources: Reports) -> Self {
+        Self { sources, ..self }
     }
 
     /// A poll has begun; it ends when the guard is dropped.
@@ -103,6 +114,7 @@ impl Own {
         let known = |value: u64| (value != NEVER).then_some(value);
         OwnReading {
             build: self.build,
+            sources: self.sources.load_full(),
             servers: self.servers.load(Relaxed),
             polls_in_flight: self.polls_in_flight.load(Relaxed),
             lag_buckets: std::array::from_fn(|index| self.lag_buckets[index].load(Relaxed)),
@@ -119,6 +131,7 @@ impl Own {
 #[derive(Debug)]
 pub(super) struct OwnReading {
     build: Build,
+    sources: Arc<Report>,
     servers: u64,
     polls_in_flight: u64,
     lag_buckets: [u64; LAG_BUCKETS.len() + 1],
@@ -149,6 +162,10 @@ impl OwnReading {
             OfExporter::ReloadSuccessful => out.gauge(&[], whole(self.reload_successful)),
             OfExporter::ReloadSuccessTimestamp => out.gauge(&[], self.reload_success_seconds),
             OfExporter::Servers => out.gauge(&[], whole(Some(self.servers))),
+            OfExporter::SourceUp => self.per_source(out, |source| Some(f64::from(u8::from(source.up)))),
+            OfExporter::SourceServers => self.per_source(out, |source| Some(source.servers as f64)),
+            OfExporter::SourceSuccess => self.per_source(out, |source| source.last_success.map(epoch_seconds)),
+            OfExporter::DuplicateServers => out.gauge(&[], Some(self.sources.duplicates as f64)),
             OfExporter::PollsInFlight => out.gauge(&[], whole(Some(self.polls_in_flight))),
             OfExporter::Tasks => out.gauge(&[], whole(self.tasks)),
             OfExporter::ScheduleLag => out.histogram(self.lag_seconds_sum, &LAG_BUCKETS, &self.lag_buckets),
@@ -163,5 +180,14 @@ impl OwnReading {
             OfExporter::ProcessStartTime => out.gauge(&[], self.process.start_seconds),
             OfExporter::ProcessThreads => out.gauge(&[], whole(self.process.threads)),
         }
+    }
+
+    fn per_source(
+        &self,
+        out: &mut FamilyWriter<'_, '_, '_>,
+        value: impl Fn(&SourceState) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut sources = self.sources.sources.iter();
+        sources.try_for_each(|source| out.gauge(&[("kind", source.kind), ("source", &source.source)], value(source)))
     }
 }

@@ -198,13 +198,13 @@ fn is_zombie(id: u32) -> bool {
 }
 
 /// A server that counts its sessions and the DELETEs that end them.
-struct Counting {
-    server: FakeServer,
+pub(crate) struct Counting {
+    pub(crate) server: FakeServer,
     counts: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Counting {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let counts = Arc::<Mutex<(usize, usize)>>::default();
         let ours = Arc::clone(&counts);
         let server = FakeMcp::start(move |exchange: &mut Exchange<'_>| {
@@ -217,7 +217,7 @@ impl Counting {
     }
 
     /// Sessions opened and ended.
-    fn sessions(&self) -> (usize, usize) {
+    pub(crate) fn sessions(&self) -> (usize, usize) {
         *self.counts.lock().unwrap()
     }
 }

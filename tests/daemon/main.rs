@@ -9,6 +9,7 @@ mod support;
 
 mod catalog;
 mod cost;
+mod discovery;
 mod faults;
 mod lifecycle;
 mod prometheus;

@@ -304,6 +304,10 @@ struct Plants {
     modules: Value,
     /// Modules and URLs that `/probe` is to be asked about.
     asked: Vec<(String, String)>,
+    /// Further keys of the configuration.
+    more: Value,
+    /// Names of servers that are listed elsewhere.
+    elsewhere: Vec<String>,
     /// Each canary, and who is to have received it.
     received: Vec<(String, Received)>,
 }
@@ -341,6 +345,63 @@ impl Plants {
             self.modules[transport] = with(module, &rest);
             self.asked.push((transport.to_owned(), url.to_owned()));
         }
+    }
+
+    /// URLs that list a server, each repeating what it was sent in its own way; `entry` is given each one's address.
+    fn lists(&mut self, canary: &str, entry: impl Fn(&FakeServer) -> Value) {
+        let seen = Arc::<Mutex<String>>::default();
+        let mut lists = Vec::new();
+        for how in ["status", "garbage", "list"] {
+            let (seen, listed) = (Arc::clone(&seen), FakeMcp::start(|_| Ok(false)));
+            let address = listed.address().to_string();
+            let server = FakeServer::start(move |exchange| {
+                let sent = format!("{} {:?}", exchange.path, exchange.headers);
+                seen.lock().unwrap().push_str(&sent);
+                let back = exchange.headers.iter().find(|(_, value)| value.contains(CANARY) || value.contains("Basic"));
+                let back = back.map_or_else(|| exchange.path.clone(), |(_, value)| value.clone());
+                match how {
+                    "status" => exchange.answer("500 Oops", "", &sent),
+                    "garbage" => exchange.answer("200 OK", "", &format!("[{{\"targets\": [{sent}")),
+                    _ => exchange.json(&json!([{
+                        "targets": [address],
+                        "labels": { "server": "listed", "team": back, "__metrics_path__": "/mcp", "__param_x": sent },
+                    }])),
+                }
+            });
+            lists.push(with(&entry(&server), &json!({ "refresh_interval": "1s" })));
+            self.servers.extend([server, listed]);
+        }
+        self.more["http_sd"] = json!(lists);
+        self.elsewhere.push("listed".to_owned());
+        self.received.push((canary.to_owned(), Received::ByServer(seen)));
+    }
+
+    /// Servers in the file of a client that get the input `X_CANARY`.
+    fn client(&mut self, canary: &str, directory: &Path) {
+        let seen = Arc::<Mutex<String>>::default();
+        let mut entries = json!({});
+        for how in ["error", "status", "document"] {
+            let server = echo_server("streamable-http", how, Arc::clone(&seen));
+            let url = format!("http://{}/mcp?key=${{input:X_CANARY}}", server.address());
+            let headers = json!({ "X-Key": "Bearer ${input:X_CANARY}" });
+            entries[how] = json!({ "type": "http", "url": url, "headers": headers });
+            self.elsewhere.push(how.to_owned());
+            self.servers.push(server);
+        }
+        let child = child("echo");
+        let mut entry = child.entry("x");
+        entry["env"]["KEY"] = json!("${input:X_CANARY}");
+        entries["client-child"] = entry;
+        // What is wrong with an entry is said without its secrets.
+        entries["broken"] = json!({ "type": canary, "url": canary, "headers": [canary], "env": { "A": [canary] } });
+        let file = directory.join(format!("{}.json", self.elsewhere.len()));
+        std::fs::write(&file, json!({ "servers": entries }).to_string()).unwrap();
+        self.elsewhere.push("client-child".to_owned());
+        self.more["mcp_config_files"] = json!([file]);
+        self.more["allow_stdio"] = json!(true);
+        self.received.push((canary.to_owned(), Received::ByServer(seen)));
+        self.received.push((canary.to_owned(), Received::ByChild(self.children.len())));
+        self.children.push(child);
     }
 
     fn child(&mut self, canary: &str, entry: impl Fn(Value) -> Value) {
@@ -412,6 +473,21 @@ fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
                 plants.asked_servers(&canary, &planted["modules"]["X_CANARY"]);
                 all.push(plants);
             }
+            // Asked for by the same code as those of servers, which are planted above.
+            [Step::Key(list), ..] if list == "http_sd" && way.contains(&Step::Key("oauth2".to_owned())) => {}
+            [Step::Key(list), Step::Item, ..] if list == "http_sd" => {
+                let mut plants = Plants { defaults: json!({}), more: json!({}), ..Plants::default() };
+                let beside = planted["http_sd"][0].clone();
+                plants.lists(&canary, |server| {
+                    with(&beside, &json!({ "url": format!("http://{}/sd", server.address()) }))
+                });
+                all.push(plants);
+            }
+            [Step::Key(inputs), Step::Any] if inputs == "mcp_config_inputs" => {
+                let mut plants = Plants { defaults: json!({}), more: planted.clone(), ..Plants::default() };
+                plants.client(&canary, directory);
+                all.push(plants);
+            }
             _ => panic!("a secret at a new place: teach this test how to plant it: {way:?}"),
         }
     }
@@ -471,6 +547,12 @@ fn no_secret_is_ever_shown() {
         let script = entry["args"][0].clone();
         with(&entry, &json!({ "args": [script, "${SECRET}"] }))
     });
+    let mut lists = Plants { defaults: json!({}), more: json!({}), ..Plants::default() };
+    lists.lists(
+        &variable,
+        |server| json!({ "url": format!("http://{USERNAME}:{variable}@{}/sd?key=${{SECRET}}", server.address()) }),
+    );
+    all.push(lists);
     let variables: &[(&str, &str)] = &[("SECRET", &variable)];
     std::thread::scope(|scope| {
         for (number, plants) in all.iter().enumerate() {
@@ -483,7 +565,7 @@ fn no_secret_is_ever_shown() {
 
 #[track_caller]
 fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
-    let text = config(&plants.defaults, &plants.entries, &plants.modules).to_string();
+    let text = with(&config(&plants.defaults, &plants.entries, &plants.modules), &plants.more).to_string();
     let file = write(directory, &text);
     let mut shown = vec![("check-config".to_owned(), run(&["check-config", &file], variables).1)];
 
@@ -495,7 +577,8 @@ fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
     let mut command = Exporter::command();
     command.args(["--config.file", &file, "--log.level", "debug"]).envs(variables.iter().copied());
     let exporter = Exporter::launch(&mut command, own);
-    let names: Vec<_> = plants.entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    let names = plants.entries.iter().map(|entry| entry["name"].as_str().unwrap());
+    let names: Vec<_> = names.chain(plants.elsewhere.iter().map(String::as_str)).collect();
     exporter.until("two polls of each", |scrape| names.iter().all(|name| scrape.polls(name) >= 2));
     for (module, url) in &plants.asked {
         let page = format!("/probe?module={module}&target={url}");
@@ -532,7 +615,7 @@ fn check_shown(plants: &Plants, directory: &Path, variables: &[(&str, &str)]) {
         let said = run(&["check", "--config.file", &file, "--output", format], variables).1;
         shown.push((format!("check --output {format}"), said));
     }
-    shown.extend(broken(&text).into_iter().enumerate().map(|(index, text)| {
+    shown.extend(broken(&text).into_iter().filter(|broken| *broken != text).enumerate().map(|(index, text)| {
         let (good, said) = run(&["check-config", &write(directory, &text)], variables);
         assert!(!good, "a broken file was accepted: {text}");
         (format!("check-config of broken file {index}"), said)
