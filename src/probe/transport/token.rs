@@ -381,7 +381,7 @@ struct Granted {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
-    Number(f64),
+    Plain(f64),
     Text(String),
     Other(serde::de::IgnoredAny),
 }
@@ -389,7 +389,7 @@ enum Number {
 impl Number {
     fn positive(self) -> Option<f64> {
         let number = match self {
-            Self::Number(number) => number,
+            Self::Plain(number) => number,
             Self::Text(text) => text.trim().parse().ok()?,
             Self::Other(_) => return None,
         };
