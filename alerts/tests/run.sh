@@ -100,6 +100,7 @@ goes_to pagerduty service=mcp severity=critical alertname=MCPAuthNotEnforced job
 goes_to slack service=mcp severity=warning alertname=MCPTokenNotRenewed job=mcp-exporter server=billing
 goes_to slack service=mcp severity=warning alertname=MCPProbeFailed job=mcp-probe server=billing
 goes_to search-slack service=mcp severity=warning alertname=MCPTokenNotRenewed job=mcp-probe server=billing team=search
+goes_to slack service=mcp severity=warning alertname=MCPDiscoveryFailed job=mcp-exporter kind=http_sd
 goes_to slack service=other severity=critical alertname=DiskFull
 
 step "notifications"

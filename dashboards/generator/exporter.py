@@ -124,6 +124,41 @@ POLLS = [
     ),
 ]
 
+DISCOVERY = [
+    row("Discovery"),
+    stat(
+        "Sources",
+        "Whether each file and URL that lists servers could be read when it was last tried.",
+        [query(own("mcp_exporter_discovery_source_up"), "{{kind}} {{source}}", instant=True)],
+        unit="none",
+        steps=thresholds(RED, (1, GREEN)),
+        mappings=SOURCE,
+        width=8,
+        no_value="no sources",
+    ),
+    graph(
+        "Servers of sources",
+        "Servers that each source lists, and those it keeps while it cannot be read.",
+        [query(own("mcp_exporter_discovery_source_servers"), "{{kind}} {{source}}")],
+        unit="short",
+        decimals=0,
+        width=8,
+        no_value="no sources",
+    ),
+    graph(
+        "Left out and outdated",
+        "Servers that are left out because an earlier source has one of the name, and how long ago sources were read.",
+        [
+            query(own("mcp_exporter_duplicate_servers"), "left out"),
+            query(f"time() - {own('mcp_exporter_discovery_last_success_timestamp_seconds')}", "{{kind}} {{source}}"),
+        ],
+        unit="s",
+        overrides=[override("left out", ("unit", "short"), ("decimals", 0))],
+        width=8,
+        no_value="no sources",
+    ),
+]
+
 COST = [
     row("Cost"),
     graph(
@@ -170,13 +205,13 @@ def build():
             annotation(
                 "Alerts",
                 'ALERTS{alertstate="firing", service="mcp", severity=~"critical|warning", job=~"$job", '
-                'alertname=~"MCPExporter.*|MCPConfigReloadFailed|MCPPollsLate"}',
+                'alertname=~"MCPExporter.*|MCPConfigReloadFailed|MCPPollsLate|MCPDiscoveryFailed|MCPDuplicateServers"}',
                 RED, "{{alertname}}", "{{severity}}", "severity,alertname",
             ),
             annotation("Restarts", f"time() - {own('process_start_time_seconds')} < 120", BLUE,
                        "{{instance}} restarted", "", "instance"),
         ],
         links=[nav("Fleet", "mcp-fleet", "All servers", keep=("datasource", "job", "instance", "server"))],
-        panels=NOW + POLLS + COST,
+        panels=NOW + POLLS + DISCOVERY + COST,
         time_from="now-3h",
     )

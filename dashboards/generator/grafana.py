@@ -28,6 +28,7 @@ UP = words((0, "✖ down", RED), (1, "✔ up", GREEN))
 RELOAD = words((0, "✖ refused, old one in use", RED), (1, "✔ loaded", GREEN))
 MAINTENANCE = words((1, "⚒ maintenance", BLUE))
 AUTH = words((0, "✖ open", RED), (1, "✔ asks for it", GREEN))
+SOURCE = words((0, "✖ not read", RED), (1, "✔ read", GREEN))
 SEVERITY = words(("critical", "✖ critical", RED), ("warning", "▲ warning", YELLOW))
 
 

@@ -83,13 +83,17 @@ def running(directory, name, command, ready):
             process.wait()
 
 
-# In the demo, no server has a certificate, a token or a door, and none is worked on.
+# In the demo, no server has a certificate, a token or a door, none is worked on, and none is found anywhere.
 MADE_UP = f"""
 mcp_maintenance{{server="{DEAD}"}} 1
 mcp_tls_certificate_not_after_timestamp_seconds{{server="{DEAD}"}} 4e9
 mcp_auth_token_expiry_timestamp_seconds{{server="{DEAD}"}} 2e9
 mcp_last_poll_timestamp_seconds{{server="{DEAD}"}} 1.9e9
 mcp_auth_enforced{{server="{DEAD}"}} 1
+mcp_exporter_discovery_source_up{{kind="file_sd",source="/sd.json"}} 1
+mcp_exporter_discovery_source_servers{{kind="file_sd",source="/sd.json"}} 2
+mcp_exporter_discovery_last_success_timestamp_seconds{{kind="file_sd",source="/sd.json"}} 1.9e9
+mcp_exporter_duplicate_servers 0
 """
 
 
