@@ -277,16 +277,16 @@ impl ModuleContext<'_, '_> {
                 at.error(findings, "the name of a module is short and has no control characters", "rename it");
                 continue;
             }
-            modules.extend(self.module(module, at, findings).map(|module| (name, module)));
+            modules.extend(self.module(module, at, root, findings).map(|module| (name, module)));
         }
         if !modules.contains_key(DEFAULT) && at.lacks(DEFAULT) {
-            let module = self.module(raw::Module::default(), At::Nowhere, findings);
+            let module = self.module(raw::Module::default(), At::Nowhere, root, findings);
             modules.extend(module.map(|module| (DEFAULT.to_owned(), module)));
         }
         modules
     }
 
-    fn module(&self, mut raw: raw::Module, at: At<'_>, findings: &mut Findings) -> Option<Module> {
+    fn module(&self, mut raw: raw::Module, at: At<'_>, root: At<'_>, findings: &mut Findings) -> Option<Module> {
         let settings = raw.take_settings();
         let raw::Module { transport, allowed_targets, allowed_hostnames, .. } = raw;
         let own = OwnKeys {
@@ -323,6 +323,8 @@ impl ModuleContext<'_, '_> {
         check_order(&own_thresholds, &health.reading.thresholds, at, findings);
         let mut variables = at.variables();
         variables.extend(self.defaults_at.variables());
+        // Its list may be that of `probe`.
+        variables.extend(root.child("probe").unwrap_or(At::Nowhere).variables());
         let own_list = allowed_targets.as_deref();
         Some(Module {
             template: endpoint(resolved?, &settings, &variables),

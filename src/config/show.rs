@@ -63,12 +63,9 @@ impl Shown {
         self.plain(key, list.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 
-    /// Takes secrets out of every text in it.
+    /// Takes secrets out of every text in it. Keys hold none: `${...}` is expanded in values alone.
     fn redact(&mut self, redactor: &Redactor) {
-        for (key, value) in &mut self.0 {
-            *key = redactor.redact(key).into_owned();
-            value.redact(redactor);
-        }
+        self.0.iter_mut().for_each(|(_, value)| value.redact(redactor));
     }
 
     fn to_yaml(&self) -> String {
@@ -90,15 +87,7 @@ fn redact(json: &mut Json, redactor: &Redactor) {
     match json {
         Json::String(text) => *text = redactor.redact(text).into_owned(),
         Json::Array(items) => items.iter_mut().for_each(|item| redact(item, redactor)),
-        Json::Object(map) => {
-            *map = std::mem::take(map)
-                .into_iter()
-                .map(|(key, mut value)| {
-                    redact(&mut value, redactor);
-                    (redactor.redact(&key).into_owned(), value)
-                })
-                .collect();
-        }
+        Json::Object(map) => map.values_mut().for_each(|value| redact(value, redactor)),
         _ => {}
     }
 }
