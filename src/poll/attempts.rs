@@ -67,7 +67,9 @@ async fn attempts(
     let mut sessions_closed = 0;
     let mut number = 0;
     loop {
-        sleep_until((begun + attempt_offset(number, timing)).into()).await;
+        if number > 0 {
+            sleep_until((begun + attempt_offset(number, timing)).into()).await;
+        }
         let now = Instant::now();
         let deadline = ends.map_or(now + timing.timeout.get(), |ends| ends.min(now + timing.timeout.get()));
         let attempt: Attempt = session.attempt(&target.health, deadline).instrument(span_of(target)).await;

@@ -3,6 +3,7 @@
 //! A poller owns its target's [`Session`], which outlives polls and attempts. One poll at a time: a poll can
 //! never overlap itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,13 +42,15 @@ impl Poller {
     /// Polls until it is stopped, then ends its session politely.
     pub(super) async fn run(mut self) {
         let stop = self.stop.clone();
+        // One wait for it, and not two for every poll.
+        let mut stopped = pin!(stop.cancelled());
         let mut target = Arc::clone(&self.settings.borrow_and_update());
         let mut schedule = Schedule::starting(Instant::now(), self.first_offset, target.timing.interval.get());
         loop {
             let aside_until = schedule.due() - target.timing.interval.get() / 20;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = &mut stopped => break,
                 changed = self.settings.changed() => {
                     if changed.is_err() { break }
                     target = Arc::clone(&self.settings.borrow_and_update());
@@ -62,7 +65,7 @@ impl Poller {
                     // A poll that is due meanwhile is late, as after one of our own that took long.
                     tokio::select! {
                         biased;
-                        () = stop.cancelled() => break,
+                        () = &mut stopped => break,
                         () = self.answer(&target, asked) => continue,
                     }
                 }
@@ -78,8 +81,8 @@ impl Poller {
                 let _in_flight = self.own.poll_started();
                 tokio::select! {
                     biased;
-                    () = stop.cancelled() => break,
-                    // Boxed: its 12 KiB are needed while a poll runs, and not by every target all the time.
+                    () = &mut stopped => break,
+                    // Boxed: its 4 KiB are needed while a poll runs, and not by every target all the time.
                     report = Box::pin(attempts::poll(&mut self.session, &target)) => report,
                 }
             };
@@ -201,4 +204,18 @@ fn tell_catalog(target: &Target, read: &CatalogReport, before: &CatalogState, af
 
 fn word((status, answered): (Status, bool)) -> &'static str {
     if answered { status.word() } else { "down" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One is made for each target every five seconds.
+    #[test]
+    fn a_poll_is_small() {
+        fn size<F: Future>(_: impl FnOnce(&'static mut Session, &'static Target) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(attempts::poll) < 5 << 10, "{} bytes", size(attempts::poll));
+    }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use rmcp::model::{CallToolResult, ReadResourceResult, ResourceContents};
+use rmcp::model::CallToolResult;
 use tokio::time::timeout;
 
 use crate::health::{self, Ask, HealthDocument, HealthLimits, HealthSettings, KnownChecks};
-use crate::probe::transport::{Conversation, Document, Ledger, Question, Refusal, Remembered, Reply};
+use crate::probe::transport::{Conversation, Document, Ledger, Question, Refusal, Remembered, Reply, Resource};
 use crate::probe::{Answer, Failure, Phase, ProbeError, Source};
 
 /// The resource that `auto` looks for. No other `health://` resource is touched: it may be medical data.
@@ -261,19 +261,17 @@ impl<'a> Asker<'a> {
         Ok(None)
     }
 
-    fn read_resource(&self, result: &ReadResourceResult, settings: &HealthSettings) -> Result<Heard, ProbeError> {
+    fn read_resource(&self, resource: &Resource, settings: &HealthSettings) -> Result<Heard, ProbeError> {
         let invalid = |message: &str| ProbeError::new(Failure::InvalidDocument, message.to_owned());
-        match result.contents.first() {
-            Some(ResourceContents::TextResourceContents { text, .. }) => {
-                self.read(text.as_bytes(), settings, Source::Resource)
-            }
-            Some(ResourceContents::BlobResourceContents { blob, .. }) => {
+        match resource {
+            Resource::Text(text) => self.read(text.as_bytes(), settings, Source::Resource),
+            Resource::Blob(blob) => {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(blob)
                     .map_err(|_| invalid("the resource is a blob that is not base64"))?;
                 self.read(&bytes, settings, Source::Resource)
             }
-            _ => Err(invalid("the resource is empty")),
+            Resource::Empty => Err(invalid("the resource is empty")),
         }
     }
 

@@ -307,7 +307,8 @@ impl Session {
                 (Address::Stdio(_), None) => CHILD_STARTUP,
                 (Address::Http(_), None) => {
                     let opened =
-                        Conversation::open(&self.endpoint, &self.shared, &mut self.memory, &mut self.ledger).await;
+                        Box::pin(Conversation::open(&self.endpoint, &self.shared, &mut self.memory, &mut self.ledger))
+                            .await;
                     return self.opened(opened).map(|()| false);
                 }
             };

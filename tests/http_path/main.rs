@@ -17,7 +17,7 @@ mod trouble;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcp_exporter::probe::transport::{Conversation, Ledger, Question, Remembered, Reply, Shared};
+use mcp_exporter::probe::transport::{Conversation, Ledger, Question, Remembered, Reply, Resource, Shared};
 use mcp_exporter::probe::{Failure, ProbeError};
 use mcp_exporter::target::{Address, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, TlsSettings};
 use mcp_exporter::units::PromDuration;
@@ -77,9 +77,7 @@ impl Client {
     /// The text of the health resource.
     async fn text(&mut self) -> String {
         match self.read().await {
-            Ok(Reply::Resource(resource)) => {
-                serde_json::to_value(&resource.contents[0]).unwrap()["text"].as_str().unwrap().to_owned()
-            }
+            Ok(Reply::Resource(Resource::Text(text))) => text,
             Ok(other) => panic!("{other:?}"),
             Err(error) => panic!("{}", error.chain()),
         }

@@ -96,7 +96,7 @@ impl Exchange {
     pub(super) async fn connect(&mut self, ledger: &mut Ledger) -> Result<(), ProbeError> {
         let connection = match self.take_kept().await {
             Some(connection) => connection,
-            None => self.dial(ledger).await?,
+            None => Box::pin(self.dial(ledger)).await?,
         };
         self.kept = Some(connection);
         self.renew_token(ledger).await
@@ -114,7 +114,7 @@ impl Exchange {
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !renewed {
                 renewed = true;
-                if self.renew_credentials(self.token, ledger).await? {
+                if Box::pin(self.renew_credentials(self.token, ledger)).await? {
                     self.keep(response);
                     continue;
                 }
@@ -157,7 +157,7 @@ impl Exchange {
                 None => {
                     // The question was not asked yet: its time begins when there is somebody to ask.
                     ledger.discard();
-                    let connection = self.dial(ledger).await?;
+                    let connection = Box::pin(self.dial(ledger)).await?;
                     if let Some(phase) = phase {
                         ledger.begin(phase);
                     }
@@ -185,7 +185,10 @@ impl Exchange {
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = target;
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + call.headers.len());
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
         for (name, value) in call.headers {
             headers.insert(name, value.clone());
         }
@@ -357,7 +360,7 @@ fn absolute_form(url: &Url, target: &Uri) -> Uri {
 
 /// The headers of every request, the configured ones last: they may replace ours.
 fn common_headers(address: &HttpAddress, url: &Url) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+    let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mcp-exporter/", env!("CARGO_PKG_VERSION"))));
     // Answers are small, and a compressed one could not be bounded before it is unpacked.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -32,7 +32,7 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult};
+use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult, ResourceContents};
 
 pub use self::document::Plain;
 pub use self::fetch::{Fetch, fetch};
@@ -109,7 +109,7 @@ pub enum Question<'a> {
 #[derive(Debug)]
 pub enum Reply {
     /// To [`Question::ReadResource`].
-    Resource(ReadResourceResult),
+    Resource(Resource),
     /// To [`Question::CallTool`].
     Tool(CallToolResult),
     /// To [`Question::ListResources`].
@@ -154,6 +154,27 @@ impl Offers {
             Kind::Tools => self.tools,
             Kind::Resources | Kind::ResourceTemplates => self.resources,
             Kind::Prompts => self.prompts,
+        }
+    }
+}
+
+/// The first of the contents of a resource; health has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// A text.
+    Text(String),
+    /// Bytes, in base64.
+    Blob(String),
+    /// It has none.
+    Empty,
+}
+
+impl From<ReadResourceResult> for Resource {
+    fn from(result: ReadResourceResult) -> Self {
+        match result.contents.into_iter().next() {
+            Some(ResourceContents::TextResourceContents { text, .. }) => Self::Text(text),
+            Some(ResourceContents::BlobResourceContents { blob, .. }) => Self::Blob(blob),
+            _ => Self::Empty,
         }
     }
 }

@@ -13,7 +13,7 @@ use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, DiscoverRequest,
     DiscoverRequestParams, ErrorData, Implementation, ListPromptsRequest, ListResourceTemplatesRequest,
     ListResourcesRequest, ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, ReadResourceRequest,
-    ReadResourceRequestParams, ServerPeerInfo, ServerResult,
+    ReadResourceRequestParams, ReadResourceResult, ServerPeerInfo, ServerResult,
 };
 use rmcp::service::{
     ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, PeerRequestOptions,
@@ -239,8 +239,8 @@ impl Peer {
     fn reply(&self, question: Question<'_>, result: ServerResult) -> Result<Reply, ProbeError> {
         match question {
             Question::ReadResource(_) => match result {
-                ServerResult::ReadResourceResult(result) => Ok(Reply::Resource(result)),
-                other => self.read_again(other).map(Reply::Resource),
+                ServerResult::ReadResourceResult(result) => Ok(Reply::Resource(result.into())),
+                other => self.read_again::<ReadResourceResult>(other).map(|result| Reply::Resource(result.into())),
             },
             Question::CallTool { .. } => match result {
                 ServerResult::CallToolResult(result) => Ok(Reply::Tool(result)),

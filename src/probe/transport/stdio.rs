@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
@@ -72,9 +73,9 @@ impl LineTransport {
                 Line::TooLong => continue,
                 Line::Endless | Line::End => return Some(false),
             };
-            match jsonrpc::read(line, FIRST_ID) {
+            match jsonrpc::read(&Bytes::copy_from_slice(line), FIRST_ID) {
                 Ok(Heard::Result(result)) => {
-                    let discovered = serde_json::from_str::<Discovered>(result.get());
+                    let discovered = serde_json::from_slice::<Discovered>(&result);
                     let modern =
                         |it: Discovered| it.supported_versions.iter().any(|version| version == jsonrpc::MODERN);
                     return Some(discovered.is_ok_and(modern));

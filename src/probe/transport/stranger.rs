@@ -107,7 +107,7 @@ fn verdict(status: StatusCode, is_meant: bool) -> Option<bool> {
 
 /// Whether it is the result of our question: an error may be all that a stranger gets.
 async fn is_answer(exchange: &mut Exchange, mut response: Response) -> Result<bool, ProbeError> {
-    let is_result = |body: &[u8]| matches!(jsonrpc::read(body, 1), Ok(Heard::Result(_)));
+    let is_result = |body: &Bytes| matches!(jsonrpc::read(body, 1), Ok(Heard::Result(_)));
     if response.media_type() != "text/event-stream" {
         let body = response.bytes().await?;
         exchange.keep(response);
@@ -116,7 +116,7 @@ async fn is_answer(exchange: &mut Exchange, mut response: Response) -> Result<bo
     let limit = exchange.max_answer_bytes();
     let mut events = EventStream::new(response, limit, Some(limit));
     while let Some(event) = events.next().await? {
-        if is_result(&event.data) {
+        if is_result(&Bytes::from(event.data)) {
             exchange.keep(events.into_response());
             return Ok(true);
         }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use serde_json::value::RawValue;
 use url::Url;
 
 pub(super) use self::handshake::NotOpened;
@@ -70,7 +69,7 @@ enum State {
 /// What a POST came to.
 enum Posted {
     Answer {
-        result: Box<RawValue>,
+        result: Bytes,
         session: Option<HeaderValue>,
     },
     Refused(RpcError),
@@ -128,7 +127,8 @@ impl Streamable {
         let mut lost = None;
         loop {
             if matches!(self.state, State::Apart) {
-                self.reopen(lost.as_ref(), memory, ledger).await?;
+                // Boxed, like all that a poll seldom needs: it would make every poll's future as large.
+                Box::pin(self.reopen(lost.as_ref(), memory, ledger)).await?;
             }
             ledger.begin(Phase::Request);
             let posted = self.post(&asked, ledger).await;
@@ -277,7 +277,7 @@ impl Streamable {
         let call = Call { what: asked.method, method: Method::POST, headers: &headers, body };
         let response = self.exchange.send(&call, ledger).await?;
         if !response.status().is_success() {
-            return Ok(self.no_success(response, id).await);
+            return Ok(Box::pin(self.no_success(response, id)).await);
         }
         let session = response.headers().get(SESSION_ID).cloned();
         let heard = match response.media_type().as_str() {
@@ -320,7 +320,7 @@ impl Streamable {
             if event.data.is_empty() || !matches!(event.name.as_slice(), b"" | b"message") {
                 continue;
             }
-            match jsonrpc::read(&event.data, id).map_err(|why| events.response().not_mcp(why))? {
+            match jsonrpc::read(&Bytes::from(event.data), id).map_err(|why| events.response().not_mcp(why))? {
                 Heard::AnotherId => {
                     another_id = true;
                     ledger.remark(Remark::AnotherId);
@@ -434,8 +434,10 @@ impl Streamable {
     }
 
     /// `server/discover` as a health question also tells who answers now.
-    fn refresh(&mut self, question: Question<'_>, result: &RawValue) {
-        if let (Question::Discover, Ok(discovered)) = (question, serde_json::from_str::<Discovered>(result.get())) {
+    fn refresh(&mut self, question: Question<'_>, result: &[u8]) {
+        if matches!(question, Question::Discover)
+            && let Ok(discovered) = serde_json::from_slice::<Discovered>(result)
+        {
             let info = self.server_info(&discovered.meta.server_info, jsonrpc::MODERN);
             if info != self.info {
                 self.info = info;
