@@ -3,13 +3,13 @@
 //! What is not known is not written: a server that has not been polled has counters and no gauges, a poll that failed
 //! takes the document's series with it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel, EncodeLabelSet, GaugeValueEncoder,
-    LabelSetEncoder, MetricEncoder, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel, EncodeLabelKey, EncodeLabelSet,
+    GaugeValueEncoder, LabelKeyEncoder, LabelSetEncoder, MetricEncoder, NoLabelSet,
 };
 
 use super::names::{self, Family, OfServer};
@@ -28,11 +28,13 @@ pub(super) struct SnapshotCollector {
 
 impl Collector for SnapshotCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Family outside, targets inside: both formats want the lines of one family together.
+        // Family outside, targets inside: both formats want the lines of one family together. So every target is looked
+        // at forty times in a scrape, and its labels are needed sixty times: they are put together once, side by side.
+        let labels = TargetLabels::of(&self.snapshot);
         for (id, family) in &names::SERVER {
             let mut out = FamilyWriter::new(&mut encoder, family);
-            for target in &self.snapshot.targets {
-                out.target = Some(target);
+            for (target, labels) in self.snapshot.targets.iter().zip(labels.iter()) {
+                out.target = Some(labels);
                 write_samples(*id, target, self.now, &mut out)?;
             }
         }
@@ -68,10 +70,10 @@ fn write_samples(
     let failure = last.and_then(|last| last.result.as_ref().err());
     let answer = last.and_then(|last| last.result.as_ref().ok());
     let document = answer.map(|answer| &answer.document);
-    let database = document.map(|document| document.database);
-    let pool = document.map(|document| document.pool);
-    let memory = document.map(|document| document.memory);
-    let disk = document.map(|document| document.disk);
+    let database = document.map(|document| &document.database);
+    let pool = document.map(|document| &document.pool);
+    let memory = document.map(|document| &document.memory);
+    let disk = document.map(|document| &document.disk);
     let checks = document.map_or(&[][..], |document| &document.checks);
     match id {
         OfServer::Up => out.gauge(&[], last.map(|last| f64::from(u8::from(last.result.is_ok())))),
@@ -264,7 +266,7 @@ pub(super) struct FamilyWriter<'a, 'd, 't> {
     encoder: Option<&'a mut DescriptorEncoder<'d>>,
     metric: Option<MetricEncoder<'a>>,
     /// Whose samples; `None` for the exporter's own.
-    target: Option<&'t TargetState>,
+    target: Option<EncodedLabels<'t>>,
 }
 
 impl<'a, 'd> FamilyWriter<'a, 'd, '_> {
@@ -310,19 +312,100 @@ impl<'a, 'd> FamilyWriter<'a, 'd, '_> {
     }
 }
 
+/// The labels that all series of a target have, as they are written.
+///
+/// The library takes labels one by one, and writes a name as it is: so what stands before a value can be many labels at
+/// once. Whatever is not written by the library itself is escaped by it here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EncodedLabels<'a> {
+    /// `server="a",team="x"`
+    whole: &'a str,
+    /// Where the name of the last one ends.
+    last_name_end: usize,
+    /// The value of the last one, not escaped yet.
+    last_value: &'a str,
+}
+
+/// The labels of every target of a snapshot, side by side in one text.
+struct TargetLabels<'a> {
+    text: String,
+    /// By target: where it ends in the text, how long it is up to the last name's end, the last value.
+    ends: Vec<(usize, usize, &'a str)>,
+}
+
+impl<'a> TargetLabels<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut text = String::new();
+        let mut ends = Vec::with_capacity(snapshot.targets.len());
+        for target in &snapshot.targets {
+            let start = text.len();
+            let mut last = (0, "");
+            for (name, value) in [("server", target.name.as_str())].into_iter().chain(target.labels.iter()) {
+                if text.len() > start {
+                    text.push(',');
+                }
+                text.push_str(name);
+                last = (text.len() - start, value);
+                text.push_str("=\"");
+                escape(value, &mut text);
+                text.push('"');
+            }
+            ends.push((text.len(), last.0, last.1));
+        }
+        Self { text, ends }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = EncodedLabels<'_>> {
+        let mut start = 0;
+        self.ends.iter().map(move |(end, last_name_end, last_value)| {
+            let whole = &self.text[start..*end];
+            start = *end;
+            EncodedLabels { whole, last_name_end: *last_name_end, last_value }
+        })
+    }
+}
+
+/// As both formats want the values of labels.
+fn escape(value: &str, out: &mut String) {
+    for part in value.split_inclusive(['\\', '"', '\n']) {
+        let plain = part.trim_end_matches(['\\', '"', '\n']);
+        out.push_str(plain);
+        out.push_str(match &part[plain.len()..] {
+            "\\" => "\\\\",
+            "\"" => "\\\"",
+            "\n" => "\\n",
+            _ => "",
+        });
+    }
+}
+
+/// Whole labels and the name of one more, in the place of a name.
+struct Names<'a>(&'a str, &'a str);
+
+impl EncodeLabelKey for Names<'_> {
+    fn encode(&self, encoder: &mut LabelKeyEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.0)?;
+        encoder.write_str(",")?;
+        encoder.write_str(self.1)
+    }
+}
+
 /// `server`, the configured labels, then the metric's own.
 struct SampleLabels<'a> {
-    target: Option<&'a TargetState>,
+    target: Option<EncodedLabels<'a>>,
     own: &'a [(&'a str, &'a str)],
 }
 
 impl EncodeLabelSet for SampleLabels<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        if let Some(target) = self.target {
-            ("server", target.name.as_str()).encode(encoder.encode_label())?;
-            target.labels.iter().try_for_each(|label| label.encode(encoder.encode_label()))?;
-        }
-        self.own.iter().try_for_each(|label| label.encode(encoder.encode_label()))
+        let Some(EncodedLabels { whole, last_name_end, last_value }) = self.target else {
+            return self.own.iter().try_for_each(|label| label.encode(encoder.encode_label()));
+        };
+        let Some(((name, value), others)) = self.own.split_first() else {
+            return (&whole[..last_name_end], last_value).encode(encoder.encode_label());
+        };
+        (Names(whole, name), *value).encode(encoder.encode_label())?;
+        others.iter().try_for_each(|label| label.encode(encoder.encode_label()))
     }
 }
 

@@ -1,14 +1,15 @@
 //! A snapshot as exposition text.
 //!
 //! The library writes OpenMetrics; text 0.0.4 is made from that, line by line, so that the two cannot drift apart. Label
-//! values are escaped by the library (a test holds it to that), and everything else comes from [`names`].
+//! values are escaped by the library (a test holds it to that), those that all series of a server have by the collector; and
+//! everything else comes from [`names`].
 
 mod collector;
 pub mod names;
 mod own;
 mod process;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use prometheus_client::encoding::text::encode;
@@ -50,38 +51,51 @@ pub fn render_one(target: &TargetState, format: Format) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(OneCollector(target.clone())));
     let mut text = String::with_capacity(BYTES_PER_SERVER);
-    encode(&mut text, &registry).expect("a String takes every write");
-    match format {
-        Format::OpenMetrics => text,
-        Format::Text => to_text_format(&text),
-    }
+    write_registry(&registry, 1, format, &mut text).expect("a String takes every write");
+    text
 }
 
 /// Everything that is known at this moment. Without `own` there is nothing about the exporter itself.
 #[must_use]
 pub fn render(snapshot: &Snapshot, own: Option<&Own>, format: Format) -> String {
+    let mut text = String::with_capacity((snapshot.targets.len() + 1) * BYTES_PER_SERVER);
+    write(snapshot, own, format, &mut text).expect("a String takes every write");
+    text
+}
+
+/// The same, written piece by piece to where it is needed.
+///
+/// # Errors
+///
+/// What takes the text does not.
+pub fn write(snapshot: &Snapshot, own: Option<&Own>, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(SnapshotCollector { snapshot: snapshot.clone(), now: SystemTime::now() }));
     if let Some(own) = own {
         registry.register_collector(Box::new(own.read()));
     }
-    let mut text = String::with_capacity((snapshot.targets.len() + 1) * BYTES_PER_SERVER);
-    encode(&mut text, &registry).expect("a String takes every write");
+    write_registry(&registry, snapshot.targets.len(), format, out)
+}
+
+fn write_registry(registry: &Registry, servers: usize, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
     match format {
-        Format::OpenMetrics => text,
-        Format::Text => to_text_format(&text),
+        Format::OpenMetrics => encode(out, registry),
+        Format::Text => {
+            let mut openmetrics = String::with_capacity((servers + 1) * BYTES_PER_SERVER);
+            encode(&mut openmetrics, registry)?;
+            write_text_format(&openmetrics, out)
+        }
     }
 }
 
 /// OpenMetrics as text 0.0.4: a counter's family is called as its samples are, and there is no `# UNIT` and no `# EOF`.
 ///
 /// Samples are the same in both. Their label values hold no line break, so no line of a server's making gets here.
-fn to_text_format(openmetrics: &str) -> String {
-    let mut text = String::with_capacity(openmetrics.len());
+fn write_text_format(openmetrics: &str, out: &mut impl fmt::Write) -> fmt::Result {
     let mut help = "";
     for line in openmetrics.split_inclusive('\n') {
         let Some(comment) = line.strip_prefix("# ") else {
-            text.push_str(line);
+            out.write_str(line)?;
             continue;
         };
         // HELP comes first, and only TYPE says what its family is called here.
@@ -90,10 +104,12 @@ fn to_text_format(openmetrics: &str) -> String {
         } else if let Some((name, kind)) = comment.strip_prefix("TYPE ").and_then(|typed| typed.split_once(' ')) {
             let suffix = if kind == "counter\n" { "_total" } else { "" };
             let said = help.strip_prefix(name).unwrap_or_default();
-            text.extend(["# HELP ", name, suffix, said, "# TYPE ", name, suffix, " ", kind]);
+            ["# HELP ", name, suffix, said, "# TYPE ", name, suffix, " ", kind]
+                .into_iter()
+                .try_for_each(|part| out.write_str(part))?;
         }
     }
-    text
+    Ok(())
 }
 
 /// Every metric as a Markdown table, for `metrics-reference` and the documentation.
@@ -194,7 +210,9 @@ mod tests {
                            a_seconds_total{l=\"# EOF\"} 1.5\n# HELP b Two.\n# TYPE b gauge\nb 2\n# EOF\n";
         let text = "# HELP a_seconds_total One.\n# TYPE a_seconds_total counter\na_seconds_total{l=\"# EOF\"} 1.5\n\
                     # HELP b Two.\n# TYPE b gauge\nb 2\n";
-        assert_eq!(to_text_format(openmetrics), text);
+        let mut written = String::new();
+        write_text_format(openmetrics, &mut written).expect("a String takes every write");
+        assert_eq!(written, text);
     }
 
     #[test]
