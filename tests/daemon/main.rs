@@ -1,9 +1,12 @@
-//! The daemon from outside: real servers, real consumers, faults, cost, secrets, start and end.
+//! The daemon from outside: real servers, real consumers, faults, cost, a fleet's bad days, secrets, start and end.
 //!
 //! One program for all of them, so that they run beside each other: they mostly wait.
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
+#[path = "../bench/load/stub.rs"]
+#[allow(dead_code, reason = "the load benchmark uses more of it")]
+mod stub;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +14,7 @@ mod catalog;
 mod cost;
 mod discovery;
 mod faults;
+mod fleet;
 mod lifecycle;
 mod prometheus;
 mod real_servers;
