@@ -83,7 +83,8 @@ def running(directory, name, command, ready):
             process.wait()
 
 
-# In the demo, no server has a certificate, a token or a door, none is worked on, and none is found anywhere.
+# In the demo, no server has a certificate, a token or a door, none is worked on, none is found anywhere, and no catalog is
+# reviewed or changes.
 MADE_UP = f"""
 mcp_maintenance{{server="{DEAD}"}} 1
 mcp_tls_certificate_not_after_timestamp_seconds{{server="{DEAD}"}} 4e9
@@ -94,6 +95,8 @@ mcp_exporter_discovery_source_up{{kind="file_sd",source="/sd.json"}} 1
 mcp_exporter_discovery_source_servers{{kind="file_sd",source="/sd.json"}} 2
 mcp_exporter_discovery_last_success_timestamp_seconds{{kind="file_sd",source="/sd.json"}} 1.9e9
 mcp_exporter_duplicate_servers 0
+mcp_catalog_changes_total{{server="{DEAD}",kind="tools",change="added"}} 1
+mcp_catalog_drift{{server="{DEAD}",kind="tools"}} 0
 """
 
 
