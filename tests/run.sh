@@ -39,6 +39,7 @@ debian_packages() {
     command -v curl >/dev/null || missing+=(curl)
     # kubectl 1.27 or later; Debian 12's own is older, and the tests of deploy/ say so.
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
+    command -v tinyproxy >/dev/null || missing+=(tinyproxy)
     command -v cc >/dev/null || missing+=(build-essential)
     command -v chromium >/dev/null || missing+=(chromium)
     { command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm)
@@ -52,7 +53,7 @@ debian_packages() {
     # The packages start services; the tests start their own, on free ports.
     local package
     for package in "${missing[@]}"; do
-        if [[ $package == prometheus* ]] && [ -d /run/systemd/system ]; then
+        if [[ $package == prometheus* || $package == tinyproxy ]] && [ -d /run/systemd/system ]; then
             as_root systemctl disable --now "$package"
         fi
     done

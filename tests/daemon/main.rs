@@ -10,6 +10,7 @@ mod stub;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authorization;
 mod catalog;
 mod cost;
 mod discovery;
@@ -17,5 +18,6 @@ mod faults;
 mod fleet;
 mod lifecycle;
 mod prometheus;
+mod proxies;
 mod real_servers;
 mod secrets;

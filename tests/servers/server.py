@@ -22,6 +22,8 @@ def arguments():
     parser.add_argument("--transport", choices=["streamable-http", "sse", "stdio"], required=True)
     parser.add_argument("--port", type=int)
     parser.add_argument("--socket", help="listen on this unix socket instead of a port")
+    parser.add_argument("--certificate", help="speak TLS with this; with --key")
+    parser.add_argument("--key")
     parser.add_argument("--document", type=Path, required=True, help="what health://status answers")
     parser.add_argument("--journal", type=Path, help="what clients asked")
     parser.add_argument("--resource", choices=["answers", "raises", "absent"], default="answers")
@@ -154,6 +156,8 @@ def main():
     if options.journal:
         app = Journal(app, options.journal)
     where = {"uds": options.socket} if options.socket else {"host": "127.0.0.1", "port": options.port}
+    if options.certificate:
+        where |= {"ssl_certfile": options.certificate, "ssl_keyfile": options.key}
     uvicorn.run(app, **where, log_level="warning", timeout_graceful_shutdown=1)
 
 
