@@ -133,26 +133,35 @@ fn plant(schema: &Value, way: &[Step], depth: usize, leaf: &Value) -> Value {
 }
 
 /// How a server repeats what it was sent, and over which transport.
-const ECHOES: [(&str, &str); 18] = [
-    ("streamable-http", "error"),
-    ("streamable-http", "status"),
-    ("streamable-http", "challenge"),
-    ("streamable-http", "redirect"),
-    ("streamable-http", "type"),
-    ("streamable-http", "garbage"),
-    ("streamable-http", "word"),
-    ("streamable-http", "document"),
-    ("streamable-http", "handshake"),
-    ("sse", "error"),
-    ("sse", "status"),
-    ("sse", "word"),
-    ("sse", "document"),
-    ("sse", "handshake"),
-    ("http", "status"),
-    ("http", "challenge"),
-    ("http", "word"),
-    ("http", "document"),
+type Echo = (&'static str, &'static str);
+
+/// Ways that end in an error, which the log, the pages and `check` tell. In each pair is one in which an authorization
+/// server refuses, and one in which it grants.
+const ERRORS: [[Echo; 2]; 5] = [
+    [("streamable-http", "status"), ("streamable-http", "error")],
+    [("streamable-http", "challenge"), ("streamable-http", "redirect")],
+    [("sse", "status"), ("streamable-http", "type")],
+    [("http", "status"), ("sse", "error")],
+    [("http", "challenge"), ("streamable-http", "garbage")],
 ];
+/// Ways that end in a document of which everything is a secret.
+const DOCUMENTS: [Echo; 3] = [("streamable-http", "document"), ("sse", "document"), ("http", "document")];
+/// Ways that end in something else that is told about a server.
+const WORDS: [Echo; 5] = [
+    ("streamable-http", "handshake"),
+    ("sse", "word"),
+    ("http", "word"),
+    ("sse", "handshake"),
+    ("streamable-http", "word"),
+];
+
+/// The ways in which the secret with this number is repeated: of each kind something, so that all that is shown has a
+/// reason to show it. Every secret in every way costs several times as much and tells nothing more: what takes a
+/// server's secrets out of its texts takes them out of all of these.
+fn echoes(number: usize) -> [Echo; 4] {
+    let [first, second] = ERRORS[number % ERRORS.len()];
+    [first, second, DOCUMENTS[number % DOCUMENTS.len()], WORDS[number / ERRORS.len() % WORDS.len()]]
+}
 
 /// What an echoing server answers.
 enum Said {
@@ -294,6 +303,8 @@ fn say_over_sse(
 /// What was planted in one configuration, and what it needs.
 #[derive(Default)]
 struct Plants {
+    /// The ways in which its servers echo.
+    echoes: BTreeSet<Echo>,
     servers: Vec<FakeServer>,
     children: Vec<StdioServer>,
     /// Members of `defaults`.
@@ -318,10 +329,11 @@ enum Received {
 }
 
 impl Plants {
-    /// Adds a server for each way to echo; `entry` is given each server's address.
-    fn servers(&mut self, canary: &str, entry: impl Fn(&FakeServer) -> Value) {
+    /// Adds servers that echo, in ways that the number chooses; `entry` is given each one's address.
+    fn servers(&mut self, number: usize, canary: &str, entry: impl Fn(&FakeServer) -> Value) {
         let seen = Arc::<Mutex<String>>::default();
-        for (transport, how) in ECHOES {
+        for (transport, how) in echoes(number) {
+            self.echoes.insert((transport, how));
             let server = echo_server(transport, how, Arc::clone(&seen));
             let mut entry = entry(&server);
             entry["transport"] = json!(transport);
@@ -336,24 +348,27 @@ impl Plants {
         self.received.push((canary.to_owned(), Received::ByServer(seen)));
     }
 
-    /// Adds a server for each way to echo, which a module's settings are sent to: for each transport a module of its own.
-    fn asked_servers(&mut self, canary: &str, module: &Value) {
-        self.servers(canary, |server| server.entry("x"));
-        for entry in std::mem::take(&mut self.entries) {
+    /// Adds servers that echo, each with a module of its own whose settings are sent to it.
+    fn asked_servers(&mut self, number: usize, canary: &str, module: &Value) {
+        self.servers(number, canary, |server| server.entry("x"));
+        let first = self.servers.len() - self.entries.len();
+        for (index, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             let (transport, url) = (entry["transport"].as_str().unwrap(), entry["url"].as_str().unwrap());
             let rest = json!({ "transport": transport, "allowed_targets": ["127.0.0.1"] });
-            self.modules[transport] = with(module, &rest);
-            self.asked.push((transport.to_owned(), url.to_owned()));
+            let name = format!("module-{number}-{index}");
+            self.modules[&name] = complete(with(module, &rest), &self.servers[first + index]);
+            self.asked.push((name, url.to_owned()));
         }
     }
 
     /// URLs that list a server, each repeating what it was sent in its own way; `entry` is given each one's address.
     fn lists(&mut self, canary: &str, entry: impl Fn(&FakeServer) -> Value) {
         let seen = Arc::<Mutex<String>>::default();
-        let mut lists = Vec::new();
+        let name = format!("listed-{}", self.elsewhere.len());
+        self.elsewhere.push(name.clone());
         for how in ["status", "garbage", "list"] {
             let (seen, listed) = (Arc::clone(&seen), FakeMcp::start(|_| Ok(false)));
-            let address = listed.address().to_string();
+            let (address, name) = (listed.address().to_string(), name.clone());
             let server = FakeServer::start(move |exchange| {
                 let sent = format!("{} {:?}", exchange.path, exchange.headers);
                 seen.lock().unwrap().push_str(&sent);
@@ -364,20 +379,22 @@ impl Plants {
                     "garbage" => exchange.answer("200 OK", "", &format!("[{{\"targets\": [{sent}")),
                     _ => exchange.json(&json!([{
                         "targets": [address],
-                        "labels": { "server": "listed", "team": back, "__metrics_path__": "/mcp", "__param_x": sent },
+                        "labels": { "server": name, "team": back, "__metrics_path__": "/mcp", "__param_x": sent },
                     }])),
                 }
             });
-            lists.push(with(&entry(&server), &json!({ "refresh_interval": "1s" })));
+            let list = with(&entry(&server), &json!({ "refresh_interval": "1s" }));
+            match &mut self.more["http_sd"] {
+                Value::Array(lists) => lists.push(list),
+                none => *none = json!([list]),
+            }
             self.servers.extend([server, listed]);
         }
-        self.more["http_sd"] = json!(lists);
-        self.elsewhere.push("listed".to_owned());
         self.received.push((canary.to_owned(), Received::ByServer(seen)));
     }
 
     /// Servers in the file of a client that get the input `X_CANARY`.
-    fn client(&mut self, canary: &str, directory: &Path) {
+    fn client(&mut self, canary: &str, inputs: &Value, directory: &Path) {
         let seen = Arc::<Mutex<String>>::default();
         let mut entries = json!({});
         for how in ["error", "status", "document"] {
@@ -398,6 +415,7 @@ impl Plants {
         std::fs::write(&file, json!({ "servers": entries }).to_string()).unwrap();
         self.elsewhere.push("client-child".to_owned());
         self.more["mcp_config_files"] = json!([file]);
+        self.more["mcp_config_inputs"] = inputs.clone();
         self.more["allow_stdio"] = json!(true);
         self.received.push((canary.to_owned(), Received::ByServer(seen)));
         self.received.push((canary.to_owned(), Received::ByChild(self.children.len())));
@@ -442,10 +460,11 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Plants a canary in every leaf that the schema marks: those of servers in one configuration, which comes first, each of
-/// the defaults in one of its own.
+/// Plants a canary in every leaf that the schema marks: those of servers in one configuration, which comes first, those of
+/// modules in the second, those of lists in the third, each of the defaults in one of its own.
 fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
-    let mut all = vec![Plants { defaults: json!({}), ..Plants::default() }];
+    let nothing = || Plants { defaults: json!({}), more: json!({}), ..Plants::default() };
+    let mut all = vec![nothing(), nothing(), nothing()];
     for (number, way) in secret_leaves(schema).iter().enumerate() {
         let canary = format!("{CANARY}-{number}-0123456789abcdef");
         let leaf = match way.last() {
@@ -460,33 +479,27 @@ fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
         match way.as_slice() {
             [Step::Key(list), Step::Item, inside @ ..] if list == "servers" => {
                 let url = inside == [Step::Key("url".to_owned())];
-                plant_server(&mut all[0], directory, &canary, &planted["servers"][0], url);
+                plant_server(&mut all[0], directory, (number, &canary), &planted["servers"][0], url);
             }
             [Step::Key(defaults), ..] if defaults == "defaults" => {
-                let mut plants = Plants::default();
-                plants.servers(&canary, |server| server.entry("x"));
+                let mut plants = nothing();
+                plants.servers(number, &canary, |server| server.entry("x"));
                 plants.defaults = complete(planted["defaults"].clone(), &plants.servers[0]);
                 all.push(plants);
             }
             [Step::Key(modules), Step::Any, ..] if modules == "modules" => {
-                let mut plants = Plants { defaults: json!({}), ..Plants::default() };
-                plants.asked_servers(&canary, &planted["modules"]["X_CANARY"]);
-                all.push(plants);
+                all[1].asked_servers(number, &canary, &planted["modules"]["X_CANARY"]);
             }
             // Asked for by the same code as those of servers, which are planted above.
             [Step::Key(list), ..] if list == "http_sd" && way.contains(&Step::Key("oauth2".to_owned())) => {}
             [Step::Key(list), Step::Item, ..] if list == "http_sd" => {
-                let mut plants = Plants { defaults: json!({}), more: json!({}), ..Plants::default() };
-                let beside = planted["http_sd"][0].clone();
-                plants.lists(&canary, |server| {
-                    with(&beside, &json!({ "url": format!("http://{}/sd", server.address()) }))
+                let beside = &planted["http_sd"][0];
+                all[2].lists(&canary, |server| {
+                    with(beside, &json!({ "url": format!("http://{}/sd", server.address()) }))
                 });
-                all.push(plants);
             }
             [Step::Key(inputs), Step::Any] if inputs == "mcp_config_inputs" => {
-                let mut plants = Plants { defaults: json!({}), more: planted.clone(), ..Plants::default() };
-                plants.client(&canary, directory);
-                all.push(plants);
+                all[2].client(&canary, &planted["mcp_config_inputs"], directory);
             }
             _ => panic!("a secret at a new place: teach this test how to plant it: {way:?}"),
         }
@@ -495,9 +508,9 @@ fn plant_all(schema: &Value, directory: &Path) -> Vec<Plants> {
 }
 
 /// Plants in a server of the kind that may have this, or in one of both kinds.
-fn plant_server(plants: &mut Plants, directory: &Path, canary: &str, planted: &Value, is_url: bool) {
+fn plant_server(plants: &mut Plants, directory: &Path, (number, canary): (usize, &str), planted: &Value, is_url: bool) {
     if is_url {
-        return plants.servers(canary, |server| {
+        return plants.servers(number, canary, |server| {
             let url = format!("http://{USERNAME}:{canary}@{}/mcp?key={canary}&other=1", server.address());
             json!({ "url": url })
         });
@@ -514,7 +527,7 @@ fn plant_server(plants: &mut Plants, directory: &Path, canary: &str, planted: &V
     let is_stdio = allowed(stdio(child("healthy").entry("x")));
     assert!(is_http || is_stdio, "{planted} is allowed nowhere");
     if is_http {
-        plants.servers(canary, http);
+        plants.servers(number, canary, http);
     }
     if is_stdio {
         plants.child(canary, stdio);
@@ -530,14 +543,14 @@ fn no_secret_is_ever_shown() {
 
     // What no schema tells: values of a query, user information, and whatever came from a variable.
     let variable = format!("{CANARY}-variable-0123456789abcdef");
-    all[0].servers(&variable, |server| {
+    all[0].servers(0, &variable, |server| {
         json!({
             "url": format!("http://{USERNAME}:{variable}@{}/mcp?key=${{SECRET}}", server.address()),
             "health": { "resource": "health://${SECRET}" },
         })
     });
     let proxied = format!("{CANARY}-proxied-0123456789abcdef");
-    all[0].servers(&proxied, |server| {
+    all[0].servers(1, &proxied, |server| {
         json!({
             "url": "http://mcp.example.invalid/mcp",
             "proxy_url": format!("http://{USERNAME}:{proxied}@{}", server.address()),
@@ -547,12 +560,13 @@ fn no_secret_is_ever_shown() {
         let script = entry["args"][0].clone();
         with(&entry, &json!({ "args": [script, "${SECRET}"] }))
     });
-    let mut lists = Plants { defaults: json!({}), more: json!({}), ..Plants::default() };
-    lists.lists(
+    all[2].lists(
         &variable,
         |server| json!({ "url": format!("http://{USERNAME}:{variable}@{}/sd?key=${{SECRET}}", server.address()) }),
     );
-    all.push(lists);
+    let used: BTreeSet<Echo> = all.iter().flat_map(|plants| plants.echoes.iter().copied()).collect();
+    let ways: BTreeSet<Echo> = ERRORS.into_iter().flatten().chain(DOCUMENTS).chain(WORDS).collect();
+    assert_eq!(used, ways, "every way to repeat a secret has its turn");
     let variables: &[(&str, &str)] = &[("SECRET", &variable)];
     std::thread::scope(|scope| {
         for (number, plants) in all.iter().enumerate() {
