@@ -14,6 +14,7 @@ pub mod http;
 pub mod maintenance;
 pub mod metrics;
 pub mod on_demand;
+pub mod passthrough;
 pub mod poll;
 pub mod probe;
 pub mod review;

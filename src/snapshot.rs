@@ -5,6 +5,7 @@
 
 mod catalog;
 mod history;
+mod passthrough;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 pub use catalog::{CatalogCounters, CatalogReport, CatalogState, KindState, LastCatalog};
+pub use passthrough::{PassthroughReport, PassthroughState};
+
 pub use history::{CHANGES, Change, FAILURES, History, POLLS, PastFailure, PastPoll};
 
 use history::Recorder;
@@ -45,6 +48,8 @@ pub struct TargetState {
     pub last: Option<LastPoll>,
     /// What it offers.
     pub catalog: Arc<CatalogState>,
+    /// Its own metrics; `None` where they have never been read.
+    pub passthrough: Option<Arc<PassthroughState>>,
 }
 
 /// A finished poll.
@@ -149,6 +154,7 @@ impl TargetState {
             labels: target.labels.clone(),
             maintenance: target.maintenance.clone(),
             catalog: Arc::default(),
+            passthrough: None,
             counters: Counters::default(),
             last: None,
         };
@@ -310,6 +316,7 @@ impl Slot {
                 counters: Counters::default(),
                 last: None,
                 catalog: Arc::default(),
+                passthrough: None,
             }),
             due: ArcSwap::from_pointee(Due { since: now, patience: patience(&target.timing) }),
             history: Recorder::default(),
@@ -359,6 +366,23 @@ impl Slot {
             .state
             .rcu(|state| TargetState { catalog: Arc::new(change(&state.catalog)), ..TargetState::clone(state) });
         (Arc::clone(&before.catalog), Arc::clone(&self.state.load().catalog))
+    }
+
+    /// Takes in a reading of the target's own metrics; gives back their state before.
+    pub fn record_passthrough(&self, report: &PassthroughReport) -> Option<Arc<PassthroughState>> {
+        let before = self.state.rcu(|state| TargetState {
+            passthrough: Some(Arc::new(passthrough::after(state.passthrough.as_deref(), report))),
+            ..TargetState::clone(state)
+        });
+        before.passthrough.clone()
+    }
+
+    /// Forgets the target's own metrics, and not what was counted: nobody reads them any more.
+    pub fn forget_passthrough(&self) {
+        self.state.rcu(|state| TargetState {
+            passthrough: passthrough::forgotten(state.passthrough.as_ref()),
+            ..TargetState::clone(state)
+        });
     }
 
     /// Counts sessions that were opened or ended outside of a poll that finished.
@@ -432,7 +456,12 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
     {
         last.status_since = previous.status_since;
     }
-    TargetState { counters, last: Some(last), ..state.clone() }
+    // A server that does not answer has no metrics, and theirs need no memory.
+    let passthrough = match &report.result {
+        Ok(_) => state.passthrough.clone(),
+        Err(_) => passthrough::forgotten(state.passthrough.as_ref()),
+    };
+    TargetState { counters, last: Some(last), passthrough, ..state.clone() }
 }
 
 #[cfg(test)]
@@ -457,6 +486,7 @@ mod tests {
             timing: Timing { interval, ..Timing::default() },
             health: Arc::default(),
             catalog: CatalogSettings::default(),
+            passthrough: None,
             poll: true,
             maintenance: Maintenance::default(),
         }

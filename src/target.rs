@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::allow::AllowList;
 use crate::catalog::Reviewed;
-use crate::health::HealthSettings;
+use crate::health::{Ask, HealthSettings};
 use crate::maintenance::Maintenance;
 use crate::secret::{Redactor, Secret, SecretSource};
 use crate::units::PromDuration;
@@ -35,6 +35,8 @@ pub struct Target {
     pub health: Arc<HealthSettings>,
     /// How its catalog is read, and what it is compared with.
     pub catalog: CatalogSettings,
+    /// How its own metrics are asked for; `None` where they are not.
+    pub passthrough: Option<Arc<PassthroughSettings>>,
     /// Whether the daemon polls it by itself.
     pub poll: bool,
     /// When it is worked on; it is polled all the same.
@@ -44,10 +46,10 @@ pub struct Target {
 impl fmt::Debug for Target {
     /// Without what the endpoint knows to be secret, wherever in the target it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, labels, endpoint, timing, health, catalog, poll, maintenance } = self;
+        let Self { name, labels, endpoint, timing, health, catalog, passthrough, poll, maintenance } = self;
         let text = format!(
-            "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, {catalog:?}, poll: {poll}, \
-             {maintenance:?} }}"
+            "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, {catalog:?}, \
+             {passthrough:?}, poll: {poll}, {maintenance:?} }}"
         );
         f.write_str(&endpoint.redactor.0.redact(&text))
     }
@@ -120,6 +122,17 @@ pub struct CatalogSettings {
     pub interval: PromDuration,
     /// What somebody has reviewed; `None` where no lock file is configured.
     pub lock: Option<CatalogLock>,
+}
+
+/// How a target's own metrics are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassthroughSettings {
+    /// The resource or tool that answers with them.
+    pub ask: Ask,
+    /// From one reading to the next, at the least; `None` is after every poll.
+    pub interval: Option<PromDuration>,
+    /// Most series that are taken over.
+    pub series: usize,
 }
 
 /// A lock file, and what it says about one target.

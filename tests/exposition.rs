@@ -22,7 +22,8 @@ use mcp_exporter::probe::{
 };
 use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::{
-    CatalogCounters, CatalogState, Counters, KindState, LastCatalog, LastPoll, PollResult, Snapshot, TargetState,
+    CatalogCounters, CatalogState, Counters, KindState, LastCatalog, LastPoll, PassthroughState, PollResult, Snapshot,
+    TargetState,
 };
 use mcp_exporter::target::{Labels, TargetName};
 
@@ -57,7 +58,15 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         status_since: finished_at(),
     };
     let (name, maintenance) = (TargetName::new(name), Maintenance::default());
-    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last), catalog: Arc::default() })
+    Arc::new(TargetState {
+        name,
+        labels,
+        maintenance,
+        counters,
+        last: Some(last),
+        catalog: Arc::default(),
+        passthrough: None,
+    })
 }
 
 fn server_info(name: &str) -> Option<Arc<ServerInfo>> {
@@ -165,6 +174,7 @@ fn talkative() -> Arc<TargetState> {
         };
     }
     Arc::make_mut(&mut state).catalog = Arc::new(catalog());
+    Arc::make_mut(&mut state).passthrough = Some(Arc::new(passthrough()));
     state
 }
 
@@ -202,6 +212,14 @@ fn catalog() -> CatalogState {
     CatalogState { last: Some(last), counters }
 }
 
+/// Own metrics of which something was dropped, and which could not be read once; what they are is `tests/passthrough.rs`'.
+fn passthrough() -> PassthroughState {
+    let mut state = PassthroughState { last: Some(Arc::default()), ..PassthroughState::default() };
+    state.dropped = [1, 2, 3, 4, 5, 6, 7];
+    state.failures[Failure::NotFound as usize] = 8;
+    state
+}
+
 /// A server that is down, and was up once.
 fn down() -> Arc<TargetState> {
     let counters = with_failures(Counters { polls: [1, 0, 0, 4], ..Counters::default() }, &[(Failure::Timeout, 4)]);
@@ -220,7 +238,15 @@ fn down() -> Arc<TargetState> {
         status_since: finished_at(),
     };
     let (name, labels, maintenance) = (TargetName::new("down"), Labels::default(), Maintenance::default());
-    Arc::new(TargetState { name, labels, maintenance, counters, last: Some(last), catalog: Arc::default() })
+    Arc::new(TargetState {
+        name,
+        labels,
+        maintenance,
+        counters,
+        last: Some(last),
+        catalog: Arc::default(),
+        passthrough: None,
+    })
 }
 
 fn unpolled() -> Arc<TargetState> {
@@ -234,6 +260,7 @@ fn unpolled() -> Arc<TargetState> {
         counters,
         last: None,
         catalog: Arc::default(),
+        passthrough: None,
     })
 }
 
@@ -543,7 +570,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 79] = [
+const SPECIFIED: [(&str, &str, &[&str]); 82] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -605,6 +632,9 @@ const SPECIFIED: [(&str, &str, &[&str]); 79] = [
     ("mcp_catalog_cut_total", "counter", &["kind"]),
     ("mcp_tool_definitions_bytes", "gauge", &[]),
     ("mcp_largest_tool_bytes", "gauge", &["tool"]),
+    ("mcp_passthrough_samples", "gauge", &[]),
+    ("mcp_passthrough_dropped_total", "counter", &["reason"]),
+    ("mcp_passthrough_failures_total", "counter", &["reason"]),
     ("mcp_exporter_build_info", "gauge", &["version", "commit", "rustc"]),
     ("mcp_exporter_config_last_reload_successful", "gauge", &[]),
     ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
@@ -788,6 +818,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             counters: with_failures(counters, &[(Failure::InvalidDocument, 1)]),
             last: Some(last),
             catalog: Arc::default(),
+            passthrough: None,
         };
         check_samples(file, &Snapshot { targets: vec![Arc::new(state)] }, &expected);
     }

@@ -21,6 +21,7 @@ mod lock;
 mod maintenance;
 mod module;
 mod oauth2;
+mod passthrough;
 mod plan;
 mod problem;
 mod raw;

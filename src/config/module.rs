@@ -168,6 +168,7 @@ impl Module {
             timing: self.timing,
             health: Arc::clone(&self.health),
             catalog: CatalogSettings::default(),
+            passthrough: None,
             maintenance: Maintenance::default(),
             poll: false,
         })
@@ -298,6 +299,10 @@ impl ModuleContext<'_, '_> {
         if settings.labels.is_some() {
             let what = "`labels` have no effect here: what `/probe` answers has the labels of the scrape configuration";
             at.key("labels").warn(findings, what, "set them there");
+        }
+        if settings.passthrough.is_some() {
+            let what = "`passthrough` has no effect here: `/probe` answers how a server is, not what it counts";
+            at.key("passthrough").warn(findings, what, "remove it, or list the server under `servers`");
         }
         let own_settings = check(settings, at, self.base, findings);
         let own_thresholds = own_settings.thresholds.clone();

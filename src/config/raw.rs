@@ -201,6 +201,9 @@ settings! {
         limits: Limits,
         /// The lists of tools, resources, resource templates and prompts, and what they are compared with.
         catalog: Catalog,
+        /// The server's own metrics, written beside ours with the label `server`: `{resource: "metrics://prometheus"}`, or a
+        /// `tool`. They come as Prometheus' text, OpenMetrics or JSON.
+        passthrough: Passthrough,
     }
     /// One MCP server.
     struct Server {
@@ -522,6 +525,27 @@ pub(super) struct Catalog {
     pub(super) interval: Option<PromDuration>,
     /// What somebody has reviewed, written by `mcp-exporter catalog lock`; one file for all servers, or one each.
     pub(super) lock_file: Option<String>,
+}
+
+/// The server's own metrics.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Passthrough {
+    /// `false`: they are not read, whatever `defaults` say.
+    #[schemars(extend("default" = true))]
+    pub(super) enabled: Option<bool>,
+    /// Read this MCP resource.
+    pub(super) resource: Option<String>,
+    /// Call this MCP tool.
+    pub(super) tool: Option<String>,
+    /// Arguments of `tool`.
+    pub(super) arguments: Option<Map<String, Value>>,
+    /// From one reading to the next, at the least. Without it they are read after every poll that succeeds.
+    pub(super) interval: Option<PromDuration>,
+    /// Series of them that are taken over; the rest is dropped and counted.
+    #[schemars(extend("default" = 1000))]
+    pub(super) max_series: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for Health {

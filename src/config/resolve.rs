@@ -8,6 +8,7 @@ use super::at::At;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
 use super::lock::Locks;
 use super::maintenance::{Rule, check_windows};
+use super::passthrough;
 use super::problem::Findings;
 use super::raw;
 use super::reading::{check_order, health_settings};
@@ -15,7 +16,7 @@ use super::settings::{Checked, check};
 use crate::health::{HealthLimits, HealthSettings};
 use crate::maintenance::Maintenance;
 use crate::secret::Secret;
-use crate::target::{Labels, Target, TargetName, Timing};
+use crate::target::{Address, HttpTransport, Labels, Target, TargetName, Timing};
 use crate::units::PromDuration;
 
 /// What every server gets that does not say otherwise.
@@ -183,6 +184,11 @@ impl<'a, 't> Resolver<'a, 't> {
             (None, at) => (at.key("catalog").key("lock_file"), &mut *self.findings),
         };
         let catalog = self.locks.settings(&settings.catalog, &name, lock_at, findings);
+        let passthrough = match &resolved.address {
+            // Nothing can be asked there: of `defaults` it is not meant.
+            Address::Http(http) if http.transport == HttpTransport::Document => None,
+            _ => passthrough::settings(&settings.passthrough),
+        };
         let mut variables = at.variables();
         variables.extend(&self.defaults.variables);
         for (rule, used) in self.defaults.rules.iter().zip(&mut self.used) {
@@ -197,6 +203,7 @@ impl<'a, 't> Resolver<'a, 't> {
             timing,
             health,
             catalog,
+            passthrough,
             poll: poll.unwrap_or(true),
             maintenance: Maintenance::new(windows),
         });

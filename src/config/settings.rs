@@ -10,7 +10,7 @@ use super::address::{self, ParsedUrl};
 use super::at::At;
 use super::problem::Findings;
 use super::reading::{CheckedHealth, check_health, check_thresholds};
-use super::{RESERVED_LABELS, raw};
+use super::{RESERVED_LABELS, passthrough, raw};
 use crate::health::HealthLimits;
 use crate::health::limits::RESERVED_SERIES;
 use crate::secret::SecretSource;
@@ -24,7 +24,7 @@ const MOST_LABELS: usize = 32;
 const MOST_RETRIES: u32 = 100;
 
 /// A shorter interval would keep us and the server busy with nothing else.
-const SHORTEST_INTERVAL: PromDuration = PromDuration::from_millis(10);
+pub(super) const SHORTEST_INTERVAL: PromDuration = PromDuration::from_millis(10);
 
 /// Headers that the transport sets itself. Another value would break the exchange or hand out a session.
 /// `accept-encoding` is among them because a packed answer could not be read.
@@ -66,6 +66,7 @@ pub(super) struct Checked {
     pub(super) thresholds: raw::Thresholds,
     pub(super) limits: raw::Limits,
     pub(super) catalog: raw::Catalog,
+    pub(super) passthrough: raw::Passthrough,
 }
 
 impl Checked {
@@ -93,6 +94,7 @@ impl Checked {
             thresholds: over_thresholds(self.thresholds, &defaults.thresholds),
             limits: over_limits(self.limits, &defaults.limits),
             catalog: over_catalog(self.catalog, &defaults.catalog),
+            passthrough: passthrough::over(self.passthrough, &defaults.passthrough),
         }
     }
 }
@@ -180,6 +182,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         thresholds,
         limits,
         catalog,
+        passthrough,
     } = raw;
     let mut positive = |key: &str, duration: Option<PromDuration>| {
         duration.filter(|duration| {
@@ -231,6 +234,7 @@ pub(super) fn check(raw: raw::Settings, at: At<'_>, base: &Path, findings: &mut 
         health,
         limits,
         catalog: check_catalog(catalog.unwrap_or_default(), at.key("catalog"), base, findings),
+        passthrough: passthrough::check(passthrough.unwrap_or_default(), at.key("passthrough"), findings),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::allow::AllowList;
 use crate::health::{Ask, Assess, HealthSettings};
 use crate::maintenance::{Weekly, When, Window};
 use crate::secret::{MASK, Redactor, SecretSource};
-use crate::target::{Address, Auth, Endpoint, HttpAddress, HttpTransport, Proxy, Target, Timing};
+use crate::target::{Address, Auth, Endpoint, HttpAddress, HttpTransport, PassthroughSettings, Proxy, Target, Timing};
 
 /// A map that keeps its order.
 #[derive(Default)]
@@ -123,7 +123,7 @@ pub fn settings_as_yaml(target: &Target) -> String {
 }
 
 fn of_target(target: &Target) -> Shown {
-    let Target { name, labels, endpoint, timing, health, catalog, poll, maintenance } = target;
+    let Target { name, labels, endpoint, timing, health, catalog, passthrough, poll, maintenance } = target;
     let mut shown = Shown::default();
     shown.plain("name", name.as_str());
     of_endpoint(&mut shown, endpoint, true);
@@ -136,12 +136,24 @@ fn of_target(target: &Target) -> Shown {
     of_catalog.plain("interval", catalog.interval.to_string());
     of_catalog.known("lock_file", catalog.lock.as_ref().map(|lock| lock.file.to_string_lossy().into_owned()));
     shown.map("catalog", of_catalog);
+    if let Some(settings) = passthrough {
+        shown.map("passthrough", of_passthrough(settings));
+    }
     let windows: Vec<Value> = maintenance.iter().map(|window| Value::Map(of_window(window))).collect();
     if !windows.is_empty() {
         shown.0.push(("maintenance".to_owned(), Value::List(windows)));
     }
     of_timing(&mut shown, timing, health, endpoint);
     shown.redact(&endpoint.redactor.0);
+    shown
+}
+
+fn of_passthrough(settings: &PassthroughSettings) -> Shown {
+    let PassthroughSettings { ask, interval, series } = settings;
+    let mut shown = Shown::default();
+    of_question(&mut shown, ask);
+    shown.known("interval", interval.map(|interval| interval.to_string()));
+    shown.plain("max_series", *series);
     shown
 }
 
@@ -256,6 +268,18 @@ fn of_http(shown: &mut Shown, http: &HttpAddress) {
     shown.map("headers", of_headers);
 }
 
+fn of_question(shown: &mut Shown, ask: &Ask) {
+    match ask {
+        Ask::Auto => {}
+        Ask::Protocol => shown.plain("ask", "protocol"),
+        Ask::Resource(uri) => shown.plain("resource", uri.as_str()),
+        Ask::Tool { name, arguments } => {
+            shown.plain("tool", name.as_str());
+            shown.plain("arguments", Json::Object(arguments.clone()));
+        }
+    }
+}
+
 fn of_timing(shown: &mut Shown, timing: &Timing, health: &HealthSettings, endpoint: &Endpoint) {
     shown.plain("interval", timing.interval.to_string());
     shown.plain("timeout", timing.timeout.to_string());
@@ -264,15 +288,7 @@ fn of_timing(shown: &mut Shown, timing: &Timing, health: &HealthSettings, endpoi
     shown.plain("max_connection_age", endpoint.max_connection_age.to_string());
     let reading = &health.reading;
     let mut asked = Shown::default();
-    match &health.ask {
-        Ask::Auto => {}
-        Ask::Protocol => asked.plain("ask", "protocol"),
-        Ask::Resource(uri) => asked.plain("resource", uri.as_str()),
-        Ask::Tool { name, arguments } => {
-            asked.plain("tool", name.as_str());
-            asked.plain("arguments", Json::Object(arguments.clone()));
-        }
-    }
+    of_question(&mut asked, &health.ask);
     match reading.assess {
         Assess::Reported => {}
         Assess::Computed => asked.plain("assess", "computed"),

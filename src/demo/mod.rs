@@ -179,6 +179,7 @@ fn target(persona: Persona, address: Address) -> Target {
         timing: TIMING,
         health: Arc::new(HealthSettings::default()),
         catalog: CatalogSettings::default(),
+        passthrough: None,
         poll: true,
         maintenance: Maintenance::default(),
     }

@@ -53,6 +53,7 @@ fn target(name: &str) -> Target {
         timing: Timing::default(),
         health: Arc::default(),
         catalog: CatalogSettings::default(),
+        passthrough: None,
         poll: true,
         maintenance: Maintenance::new(if name == MENDED { vec![window()] } else { Vec::new() }),
     }

@@ -155,6 +155,7 @@ pub(super) mod tests {
             maintenance: Maintenance::default(),
             counters: Counters::default(),
             catalog: Arc::default(),
+            passthrough: None,
             last: result.map(|result| LastPoll {
                 result,
                 finished_at: Some(SystemTime::UNIX_EPOCH),

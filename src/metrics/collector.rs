@@ -4,6 +4,7 @@
 //! takes the document's series with it.
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
@@ -15,8 +16,9 @@ use prometheus_client::encoding::{
 use super::names::{self, Family, OfServer};
 use crate::catalog::{ChangeKind, Kind};
 use crate::health::Status;
+use crate::passthrough::Reason;
 use crate::probe::{Failure, Phase};
-use crate::snapshot::{CatalogState, KindState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
+use crate::snapshot::{CatalogState, KindState, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
 
 /// The series of every server in one snapshot.
 #[derive(Debug)]
@@ -195,6 +197,9 @@ fn write_samples(
         | OfServer::CatalogCut
         | OfServer::ToolDefinitions
         | OfServer::LargestTool => write_catalog(id, &target.catalog, answer.is_some(), out),
+        OfServer::PassthroughSamples | OfServer::PassthroughDropped | OfServer::PassthroughFailures => {
+            target.passthrough.as_deref().map_or(Ok(()), |state| write_passthrough(id, state, answer.is_some(), out))
+        }
     }
 }
 
@@ -244,6 +249,32 @@ fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut Famil
             0 => Ok(()),
             count => out.counter(&[("kind", kind.label())], count),
         }),
+        _ => Ok(()),
+    }
+}
+
+/// How the reading of a server's own metrics goes; [`super::passthrough`] writes those.
+fn write_passthrough(
+    id: OfServer,
+    state: &PassthroughState,
+    up: bool,
+    out: &mut FamilyWriter<'_, '_, '_>,
+) -> fmt::Result {
+    match id {
+        OfServer::PassthroughSamples => {
+            out.gauge(&[], state.last.as_ref().filter(|_| up).map(|said| said.samples() as f64))
+        }
+        // From 0 on, so that the first dropped sample is an increase.
+        OfServer::PassthroughDropped => Reason::ALL.into_iter().try_for_each(|reason| {
+            let between = if reason == Reason::Conflict { state.conflicts.load(Ordering::Relaxed) } else { 0 };
+            out.counter(&[("reason", reason.label())], state.dropped[reason as usize] + between)
+        }),
+        OfServer::PassthroughFailures => {
+            Failure::ALL.into_iter().try_for_each(|reason| match state.failures[reason as usize] {
+                0 => Ok(()),
+                count => out.counter(&[("reason", reason.label())], count),
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -7,19 +7,22 @@
 mod collector;
 pub mod names;
 mod own;
+mod passthrough;
 mod process;
 
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 pub use own::{Build, Own, PollGuard};
+pub use passthrough::is_taken;
 
 use crate::snapshot::{Snapshot, TargetState};
 use collector::{OneCollector, SnapshotCollector};
 use names::{Family, Label};
+use passthrough::Merged;
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub fn render_one(target: &TargetState, format: Format) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(OneCollector(target.clone())));
     let mut text = String::with_capacity(BYTES_PER_SERVER);
-    write_registry(&registry, 1, format, &mut text).expect("a String takes every write");
+    write_registry(&registry, None, 1, format, &mut text).expect("a String takes every write");
     text
 }
 
@@ -69,21 +72,34 @@ pub fn render(snapshot: &Snapshot, own: Option<&Own>, format: Format) -> String 
 ///
 /// What takes the text does not.
 pub fn write(snapshot: &Snapshot, own: Option<&Own>, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
+    // First: it counts what cannot be written, and the collector tells.
+    let merged = Merged::new(snapshot);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(SnapshotCollector { snapshot: snapshot.clone(), now: SystemTime::now() }));
     if let Some(own) = own {
         registry.register_collector(Box::new(own.read()));
     }
-    write_registry(&registry, snapshot.targets.len(), format, out)
+    write_registry(&registry, Some(&merged), snapshot.targets.len(), format, out)
 }
 
-fn write_registry(registry: &Registry, servers: usize, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
+fn write_registry(
+    registry: &Registry,
+    merged: Option<&Merged<'_>>,
+    servers: usize,
+    format: Format,
+    out: &mut impl fmt::Write,
+) -> fmt::Result {
     match format {
-        Format::OpenMetrics => encode(out, registry),
+        Format::OpenMetrics => {
+            encode_registry(out, registry)?;
+            merged.iter().try_for_each(|merged| merged.write(format, out))?;
+            encode_eof(out)
+        }
         Format::Text => {
             let mut openmetrics = String::with_capacity((servers + 1) * BYTES_PER_SERVER);
-            encode(&mut openmetrics, registry)?;
-            write_text_format(&openmetrics, out)
+            encode_registry(&mut openmetrics, registry)?;
+            write_text_format(&openmetrics, out)?;
+            merged.iter().try_for_each(|merged| merged.write(format, out))
         }
     }
 }
@@ -153,6 +169,7 @@ mod tests {
             counters: Counters::default(),
             last: None,
             catalog: Arc::default(),
+            passthrough: None,
         })
     }
 

@@ -154,6 +154,9 @@ pub(super) enum OfServer {
     CatalogCut,
     ToolDefinitions,
     LargestTool,
+    PassthroughSamples,
+    PassthroughDropped,
+    PassthroughFailures,
 }
 
 /// A family about the exporter itself.
@@ -210,7 +213,7 @@ const REASON: Label = Label {
 const KIND: Label = Label { name: "kind", values: &["tools", "resources", "resource_templates", "prompts"] };
 
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 61] = [
+pub(super) static SERVER: [(OfServer, Family); 64] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -358,6 +361,16 @@ pub(super) static SERVER: [(OfServer, Family); 61] = [
         "Size of all tool definitions as compact JSON: what they cost an agent that is shown all.")),
     (OfServer::LargestTool, Family::new("mcp_largest_tool_bytes", Gauge, &[open("tool")],
         "Size of the largest tool definition as compact JSON.")),
+    (OfServer::PassthroughSamples, Family::new("mcp_passthrough_samples", Gauge, &[],
+        "Samples of the server's own metrics that its last reading left.")),
+    (OfServer::PassthroughDropped, Family::new("mcp_passthrough_dropped_total", Counter, &[
+            Label { name: "reason", values: &[
+                "unreadable", "bad_name", "bad_value", "reserved", "conflict", "duplicate", "limit",
+            ] },
+        ],
+        "Samples of the server's own metrics that were dropped; conflict counts those between servers at each scrape.")),
+    (OfServer::PassthroughFailures, Family::new("mcp_passthrough_failures_total", Counter, &[REASON],
+        "Readings of the server's own metrics that failed, by reason; polls do not fail with them.")),
 ];
 
 /// A file or a URL that lists servers: `kind` is `server_files`, `file_sd`, `http_sd` or `mcp_config`.
@@ -413,6 +426,7 @@ mod tests {
 
     use super::*;
     use crate::health::Dialect;
+    use crate::passthrough::Reason;
     use crate::probe::{Failure, Phase, Source, TlsVersion, Transport};
     use crate::snapshot::PollResult;
 
@@ -448,10 +462,16 @@ mod tests {
                 assert_eq!(found.values, said, "{label}");
             }
         }
-        check("reason", &Failure::ALL.map(Failure::label));
         check("phase", &Phase::ALL.map(Phase::label));
         check("result", &PollResult::ALL.map(PollResult::label));
         check("source", &[Source::Resource, Source::Tool, Source::Protocol, Source::Http].map(Source::label));
+        for family in all().filter(|family| family.labels.iter().any(|label| label.name == "reason")) {
+            let said = match family.name {
+                "mcp_passthrough_dropped_total" => &Reason::ALL.map(Reason::label)[..],
+                _ => &Failure::ALL.map(Failure::label)[..],
+            };
+            assert_eq!(family.labels[0].values, said, "{}", family.name);
+        }
         let transports =
             [Transport::StreamableHttp, Transport::Sse, Transport::Stdio, Transport::Http, Transport::Unix];
         let versions =

@@ -6,6 +6,7 @@
 mod attempts;
 mod catalog;
 mod doors;
+mod passthrough;
 mod poller;
 mod schedule;
 mod supervisor;

@@ -15,12 +15,14 @@ use tracing::{Instrument as _, debug, info, warn};
 use super::attempts::{self, span_of};
 use super::catalog::CatalogReader;
 use super::doors::Asked;
+use super::passthrough::PassthroughReader;
 use super::schedule::Schedule;
 use crate::catalog::Kind;
 use crate::health::{HealthLimits, Status, text};
 use crate::metrics::Own;
+use crate::passthrough::Reason;
 use crate::probe::{Failure, Session};
-use crate::snapshot::{CatalogReport, CatalogState, LastPoll, Slot, TargetState};
+use crate::snapshot::{CatalogReport, CatalogState, LastPoll, PassthroughReport, PassthroughState, Slot, TargetState};
 use crate::target::Target;
 
 pub(super) struct Poller {
@@ -36,6 +38,8 @@ pub(super) struct Poller {
     pub(super) catalog: CatalogReader,
     /// Those who want a poll now.
     pub(super) asked: mpsc::Receiver<Asked>,
+    /// Its own metrics.
+    pub(super) passthrough: PassthroughReader,
 }
 
 impl Poller {
@@ -48,12 +52,18 @@ impl Poller {
         let mut schedule = Schedule::starting(Instant::now(), self.first_offset, target.timing.interval.get());
         loop {
             let aside_until = schedule.due() - target.timing.interval.get() / 20;
+            let (passthrough, catalog) = (&mut self.passthrough, &mut self.catalog);
+            let aside = read_aside(passthrough, catalog, &mut self.session, &target, aside_until);
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
                 changed = self.settings.changed() => {
                     if changed.is_err() { break }
-                    target = Arc::clone(&self.settings.borrow_and_update());
+                    let before = std::mem::replace(&mut target, Arc::clone(&self.settings.borrow_and_update()));
+                    if before.passthrough != target.passthrough {
+                        self.passthrough = PassthroughReader::default();
+                        self.slot.forget_passthrough();
+                    }
                     schedule.change_interval(Instant::now(), target.timing.interval.get());
                     if self.catalog.change(&target.catalog, Instant::now()) {
                         self.slot.forget_catalog();
@@ -69,10 +79,18 @@ impl Poller {
                         () = self.answer(&target, asked) => continue,
                     }
                 }
-                // Dropped when the poll is due: it goes on after it.
-                read = self.catalog.run(&mut self.session, &target, aside_until).instrument(span_of(&target)) => {
-                    let (before, after) = self.slot.record_catalog(&read);
-                    tell_catalog(&target, &read, &before, &after);
+                // Dropped when the poll is due: the catalog goes on after it.
+                read = aside.instrument(span_of(&target)) => {
+                    match read {
+                        Aside::Catalog(read) => {
+                            let (before, after) = self.slot.record_catalog(&read);
+                            tell_catalog(&target, &read, &before, &after);
+                        }
+                        Aside::Passthrough(read) => {
+                            let before = self.slot.record_passthrough(&read);
+                            tell_passthrough(&target, &read, before.as_deref());
+                        }
+                    }
                     continue;
                 }
             }
@@ -88,7 +106,9 @@ impl Poller {
             };
             let (before, after) = self.slot.record(report);
             tell(&target, &before, &after);
-            self.catalog.polled(&mut self.session, after.last.as_ref().is_some_and(|last| last.result.is_ok()));
+            let succeeded = after.last.as_ref().is_some_and(|last| last.result.is_ok());
+            self.catalog.polled(&mut self.session, succeeded);
+            self.passthrough.polled(succeeded);
             schedule.advance(Instant::now());
         }
         let closing = self.session.close().instrument(span_of(&target));
@@ -107,6 +127,27 @@ impl Poller {
         // Whoever asked may have gone.
         drop(reply.send(traced));
     }
+}
+
+/// What is asked between two polls: the target's own metrics, which are to be as old as the poll, then its catalog.
+async fn read_aside(
+    passthrough: &mut PassthroughReader,
+    catalog: &mut CatalogReader,
+    session: &mut Session,
+    target: &Target,
+    until: Instant,
+) -> Aside {
+    if let Some(settings) = target.passthrough.as_ref().filter(|_| passthrough.is_due()) {
+        // Boxed: needed for a moment, and by few.
+        return Aside::Passthrough(Box::pin(passthrough.run(settings, session, target, until)).await);
+    }
+    Aside::Catalog(Box::new(catalog.run(session, target, until).await))
+}
+
+/// What was read between two polls.
+enum Aside {
+    Catalog(Box<CatalogReport>),
+    Passthrough(PassthroughReport),
 }
 
 /// Logs what is new, and only that: a change of status, and fields that had to be dropped.
@@ -198,6 +239,32 @@ fn tell_catalog(target: &Target, read: &CatalogReport, before: &CatalogState, af
     for kind in &read.cut {
         if after.counters.cut[*kind as usize] == 1 {
             warn!(server, kind = kind.label(), "the list is longer than what is read of one, and was cut");
+        }
+    }
+}
+
+/// Logs that the target's own metrics cannot be read, and what of them is dropped: each once, until it is otherwise.
+fn tell_passthrough(target: &Target, read: &PassthroughReport, before: Option<&PassthroughState>) {
+    let server = target.name.as_str();
+    let had = before.is_none_or(|before| before.last.is_some());
+    match &read.result {
+        Err(error) => {
+            let reason = error.failure.label();
+            if had {
+                warn!(server, reason, "the server's own metrics could not be read: {}", error.chain());
+            } else {
+                debug!(server, reason, "the server's own metrics could not be read: {}", error.chain());
+            }
+        }
+        Ok((_, dropped)) => {
+            let news = |reason: &Reason| {
+                dropped[*reason as usize] > 0 && before.is_none_or(|before| before.dropped[*reason as usize] == 0)
+            };
+            let first: Vec<&str> =
+                Reason::ALL.iter().filter(|reason| news(reason)).map(|reason| reason.label()).collect();
+            if !first.is_empty() {
+                warn!(server, reasons = first.join(", "), "dropped samples of the server's own metrics");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use super::catalog::CatalogReader;
 use super::doors::Doors;
+use super::passthrough::PassthroughReader;
 use super::poller::Poller;
 use super::schedule::first_offset;
 use crate::config::Config;
@@ -142,6 +143,7 @@ impl Supervisor {
             own: Arc::clone(&self.own),
             stop: stop.clone(),
             catalog,
+            passthrough: PassthroughReader::default(),
             first_offset: first_offset(self.started, target.timing.interval.get()),
             asked: self.doors.open(&target.name),
         };

@@ -89,6 +89,34 @@ impl<'a> Asker<'a> {
         Ok(Answer { document, source, response_time: self.response_time, server: self.conversation.info().cloned() })
     }
 
+    /// What a resource or a tool says, as text. Judges no refusal: who asks is not the health poll, and nothing follows.
+    pub(crate) async fn text(mut self, ask: &Ask) -> Result<String, ProbeError> {
+        match ask {
+            _ if matches!(self.conversation, Conversation::Document(_)) => {
+                Err(ProbeError::new(Failure::NotFound, "a plain document has neither resources nor tools"))
+            }
+            Ask::Resource(uri) => match self.request(Question::ReadResource(uri)).await? {
+                Reply::Resource(resource) => resource_text(resource),
+                Reply::Refused(refusal) => Err(refused(&self.shown(uri), refusal)),
+                _ => Err(unexpected()),
+            },
+            Ask::Tool { name, arguments } => match self.request(Question::CallTool { name, arguments }).await? {
+                Reply::Tool(result) if result.is_error == Some(true) => {
+                    let said = tool_text(&result).unwrap_or_default();
+                    let said = health::text::clean(&said, HealthLimits::MESSAGE_CHARS, &self.conversation.redactor());
+                    Err(ProbeError::new(Failure::ToolError, format!("tool `{}` failed: {said}", self.shown(name))))
+                }
+                Reply::Tool(result) => tool_text(&result).ok_or_else(|| {
+                    let what = format!("tool `{}` answers no text", self.shown(name));
+                    ProbeError::new(Failure::InvalidDocument, what)
+                }),
+                Reply::Refused(refusal) => Err(refused(&self.shown(name), refusal)),
+                _ => Err(unexpected()),
+            },
+            Ask::Auto | Ask::Protocol => Err(unexpected()),
+        }
+    }
+
     /// A session that was lost and opened again may lead to another server, or to the same one changed.
     fn notice_handshakes(&mut self) {
         let handshakes = self.conversation.handshakes();
@@ -296,6 +324,20 @@ fn readable(page: Result<Reply, ProbeError>) -> Result<Option<Reply>, ProbeError
     match page {
         Err(error) if matches!(error.failure, Failure::Protocol | Failure::TooLarge) => Ok(None),
         page => page.map(Some),
+    }
+}
+
+/// The text of a resource; bytes count as text where they are.
+fn resource_text(resource: Resource) -> Result<String, ProbeError> {
+    let invalid = |message: &'static str| ProbeError::new(Failure::InvalidDocument, message);
+    match resource {
+        Resource::Text(text) => Ok(text),
+        Resource::Blob(blob) => {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(blob);
+            let bytes = bytes.map_err(|_| invalid("the resource is a blob that is not base64"))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        Resource::Empty => Err(invalid("the resource is empty")),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
 use crate::catalog::Kind;
-use crate::health::{HealthLimits, HealthSettings, text};
+use crate::health::{Ask, HealthLimits, HealthSettings, text};
 use crate::probe::ask::{Asker, Learned};
 use crate::probe::transport::restart::Restart;
 use crate::probe::transport::{
@@ -181,6 +181,23 @@ impl Session {
                 "the server answered another question than the one that was asked",
             )),
         }
+    }
+
+    /// Reads a resource or calls a tool over the conversation that is open, and opens nothing. May be dropped as an attempt
+    /// may.
+    ///
+    /// # Errors
+    ///
+    /// As an attempt; `session_lost` where nothing is open.
+    pub async fn text(&mut self, ask: &Ask, deadline: Instant) -> Result<String, ProbeError> {
+        let Self { state: State::Open { conversation, .. }, memory, ledger, learned, .. } = self else {
+            return Err(ProbeError::new(Failure::SessionLost, "there is no open session to ask in"));
+        };
+        if let Some(why) = conversation.why_over().await {
+            return Err(why);
+        }
+        ledger.deadline = deadline;
+        Asker::new(conversation, learned, memory, ledger).text(ask).await
     }
 
     /// The secrets to take out of what the server says.

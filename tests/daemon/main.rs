@@ -17,6 +17,7 @@ mod discovery;
 mod faults;
 mod fleet;
 mod lifecycle;
+mod passthrough;
 mod prometheus;
 mod proxies;
 mod real_servers;

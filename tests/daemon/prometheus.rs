@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{Exporter, FakeServer, Port, Process, http_ask, output_of, project_file, python, until};
 
-const TEXT: &str = "text/plain;version=0.0.4";
+pub(super) const TEXT: &str = "text/plain;version=0.0.4";
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0";
 
 fn demo() -> Exporter {
@@ -31,7 +31,7 @@ fn metrics(exporter: &Exporter, accept: &str) -> (String, String) {
 }
 
 /// Passes `/metrics` on, with the `Accept` of the client or another, and notes the content types of the answers.
-fn proxy(exporter: SocketAddr, accept: Option<&'static str>) -> (FakeServer, Arc<Mutex<BTreeSet<String>>>) {
+pub(super) fn proxy(exporter: SocketAddr, accept: Option<&'static str>) -> (FakeServer, Arc<Mutex<BTreeSet<String>>>) {
     let seen = Arc::<Mutex<BTreeSet<String>>>::default();
     let ours = Arc::clone(&seen);
     let server = FakeServer::start(move |exchange| {
@@ -44,7 +44,7 @@ fn proxy(exporter: SocketAddr, accept: Option<&'static str>) -> (FakeServer, Arc
     (server, seen)
 }
 
-struct Prometheus {
+pub(super) struct Prometheus {
     process: Process,
     port: Port,
     _directory: TempDir,
@@ -52,7 +52,7 @@ struct Prometheus {
 
 impl Prometheus {
     #[track_caller]
-    fn start(jobs: &[(&str, SocketAddr)]) -> Self {
+    pub(super) fn start(jobs: &[(&str, SocketAddr)]) -> Self {
         let directory = TempDir::new().unwrap();
         let port = Port::free();
         let jobs: Vec<_> = jobs
@@ -77,7 +77,7 @@ impl Prometheus {
     }
 
     /// The values of an expression, with the label `job` of each; empty while there is no answer.
-    fn query(&self, expression: &str) -> Vec<(String, f64)> {
+    pub(super) fn query(&self, expression: &str) -> Vec<(String, f64)> {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let Ok(answer) = http_ask(self.port.address(), "GET", &format!("/api/v1/query?query={encoded}"), "") else {
             return Vec::new();
@@ -90,6 +90,32 @@ impl Prometheus {
         };
         results.into_iter().filter_map(read).collect()
     }
+
+    /// Waits until it has scraped each job so often, and sees to it that it has had nothing to complain of.
+    #[track_caller]
+    pub(super) fn scraped(&mut self, jobs: usize, times: f64) {
+        until("Prometheus to have scraped", || {
+            let ended = self.process.ended();
+            assert!(ended.is_none(), "Prometheus did not start: {}", self.process.output());
+            let scrapes = self.query("sum by (job) (sum_over_time(up[10m]))");
+            (scrapes.len() == jobs && scrapes.iter().all(|(_, count)| *count >= times)).then_some(())
+        });
+        let log = self.process.output();
+        let complaints: Vec<_> =
+            log.lines().filter(|line| line.contains("level=warn") || line.contains("level=error")).collect();
+        assert_eq!(complaints, Vec::<&str>::new());
+    }
+
+    /// An expression with one value, the same in the jobs `openmetrics` and `text`.
+    #[track_caller]
+    pub(super) fn in_both(&self, expression: &str, value: f64) {
+        // On a busy machine a scrape may come too late, and the next one is right.
+        until(&format!("{expression} to be {value} in both jobs"), || {
+            let mut found = self.query(expression);
+            found.sort_by(|left, right| left.0.cmp(&right.0));
+            (found == [("openmetrics".to_owned(), value), ("text".to_owned(), value)]).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -99,27 +125,11 @@ fn prometheus_scrapes_the_demo_in_both_formats_without_a_warning() {
     let (text, text_types) = proxy(demo.address(), Some(TEXT));
     let mut prometheus = Prometheus::start(&[("openmetrics", openmetrics.address()), ("text", text.address())]);
     // Samples of several scrapes, so that counters, staleness and histograms have been at work.
-    until("Prometheus to have scraped", || {
-        let ended = prometheus.process.ended();
-        assert!(ended.is_none(), "Prometheus did not start: {}", prometheus.process.output());
-        let scrapes = prometheus.query("sum by (job) (sum_over_time(up[10m]))");
-        (scrapes.len() == 2 && scrapes.iter().all(|(_, count)| *count >= 6.0)).then_some(())
-    });
-    let log = prometheus.process.output();
-    let complaints: Vec<_> =
-        log.lines().filter(|line| line.contains("level=warn") || line.contains("level=error")).collect();
-    assert_eq!(complaints, Vec::<&str>::new());
+    prometheus.scraped(2, 6.0);
     assert_eq!(*openmetrics_types.lock().unwrap(), [format!("content-type:{OPENMETRICS};charset=utf-8")].into());
     assert_eq!(*text_types.lock().unwrap(), [format!("content-type:{TEXT};charset=utf-8")].into());
 
-    // On a busy machine a scrape may come too late, and the next one is right.
-    let in_both = |expression: &str, value: f64| {
-        until(&format!("{expression} to be {value} in both jobs"), || {
-            let mut found = prometheus.query(expression);
-            found.sort_by(|left, right| left.0.cmp(&right.0));
-            (found == [("openmetrics".to_owned(), value), ("text".to_owned(), value)]).then_some(())
-        });
-    };
+    let in_both = |expression: &str, value: f64| prometheus.in_both(expression, value);
     in_both("up", 1.0);
     in_both("count by (job) (mcp_up)", 3.0);
     in_both("count by (job) (mcp_health_status)", 3.0);
