@@ -151,7 +151,10 @@ fn a_token_is_renewed_before_it_ends_and_replaced_when_it_is_revoked() {
     });
     let first = &seen["granted"][0];
     assert_eq!((&seen["refused"], &seen["without_token"]), (&json!(0), &json!(0)), "{seen}");
-    assert!(seen["granted"][1]["granted"].as_f64() < first["ends"].as_f64(), "{seen}");
+    // Asked for well before the end. At the end itself would also be a moment before it, since the daemon
+    // counts from its question and the server from its answer.
+    let spare = first["ends"].as_f64().unwrap() - seen["granted"][1]["granted"].as_f64().unwrap();
+    assert!(spare > 2.0, "renewed {spare} s before the end: {seen}");
     assert!(first["used"].as_u64() >= Some(1), "{seen}");
     let scrape = await_polls(&exporter, &names, &exporter.scrape(), 2);
     check_never_unauthorized(&scrape, &names);

@@ -2,7 +2,7 @@
 //
 // Usage: node authorization.mjs MODULES PORT GUARD_PORT [PATH=PORT...]
 //
-// Clients get opaque tokens for client credentials: `steady` for an hour, `brief` for 40 s; the secret is in SECRET.
+// Clients get opaque tokens for client credentials: `steady` for an hour, `brief` for 60 s; the secret is in SECRET.
 // The guard serves a health document at any path below /documents; a path that begins like one of the given ones goes on
 // to that port of this host, if the token is good. It asks by introspection, at every request, and never remembers.
 //
@@ -14,7 +14,7 @@ import http from "node:http";
 const [modules, port, guardPort, ...ways] = process.argv.slice(2);
 const { Provider } = await import(`${modules}/oidc-provider/lib/index.js`);
 const SECRET = process.env.SECRET;
-const LIVES = { steady: 3600, brief: 40 };
+const LIVES = { steady: 3600, brief: 60 };
 const issuer = `http://127.0.0.1:${port}`;
 
 const client = (client_id, grant_types) => ({
