@@ -17,6 +17,7 @@ pub mod on_demand;
 pub mod passthrough;
 pub mod poll;
 pub mod probe;
+mod processes;
 pub mod review;
 pub mod secret;
 mod shutdown;

@@ -23,7 +23,7 @@ use history::Recorder;
 
 use crate::health::Status;
 use crate::maintenance::Maintenance;
-use crate::probe::{Answer, Failure, Phases, ProbeError, Protection, Sessions};
+use crate::probe::{Answer, Failure, Phases, ProbeError, ProcessCounts, ProcessReport, Protection, Sessions};
 use crate::target::{Labels, Target, TargetName, Timing};
 
 /// All targets at one moment, sorted by name.
@@ -67,6 +67,8 @@ pub struct LastPoll {
     pub phases: Phases,
     /// How the target is protected; survives polls that failed.
     pub protection: Protection,
+    /// The child with its descendants; `None` for a target that is none. Known of polls that failed too.
+    pub process: Option<ProcessReport>,
     /// Since when the status has been what it is.
     pub status_since: SystemTime,
 }
@@ -143,6 +145,8 @@ pub struct Counters {
     pub response_buckets: [u64; RESPONSE_BUCKETS.len() + 1],
     /// Sum of the response times, in seconds.
     pub response_seconds_sum: f64,
+    /// What its children did; `None` for a target that is no child process.
+    pub process: Option<ProcessCounts>,
 }
 
 impl TargetState {
@@ -171,6 +175,8 @@ pub struct PollReport {
     pub phases: Phases,
     /// How the target is protected.
     pub protection: Protection,
+    /// The child with its descendants; `None` for a target that is none.
+    pub process: Option<ProcessReport>,
     /// Attempts beyond the first.
     pub retries: u32,
     /// MCP sessions opened in this poll.
@@ -395,6 +401,15 @@ impl Slot {
         });
     }
 
+    /// Counts what a child did outside of a poll that finished.
+    pub fn count_process(&self, counts: ProcessCounts) {
+        self.state.rcu(|state| {
+            let mut state = TargetState::clone(state);
+            state.counters.process.get_or_insert_default().add(counts);
+            state
+        });
+    }
+
     /// The state as it is, or as down when its poller has been silent for too long.
     fn view(&self, now: Instant) -> Arc<TargetState> {
         let state = self.state.load_full();
@@ -412,6 +427,7 @@ impl Slot {
                 consecutive_failures: last.map_or(0, |last| last.consecutive_failures) + 1,
                 phases: Phases::default(),
                 protection: last.map_or_else(Protection::default, |last| last.protection),
+                process: None,
                 status_since: last.map_or_else(SystemTime::now, |last| last.status_since),
             }),
             ..TargetState::clone(&state)
@@ -425,6 +441,9 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
     counters.retries += u64::from(report.retries);
     counters.sessions_opened += u64::from(report.sessions_opened);
     counters.sessions_closed += u64::from(report.sessions_closed);
+    if let Some(process) = &report.process {
+        counters.process.get_or_insert_default().add(process.counted);
+    }
     let previous = state.last.as_ref();
     let (last_success_at, consecutive_failures) = match &report.result {
         Ok(answer) => {
@@ -449,6 +468,7 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
         consecutive_failures,
         phases: report.phases,
         protection: report.protection,
+        process: report.process,
         status_since: finished_at,
     };
     if let Some(previous) =
@@ -517,6 +537,7 @@ mod tests {
             result: Err(ProbeError::new(Failure::Dns, text)),
             phases: Phases::default(),
             protection: Protection::default(),
+            process: None,
             retries: 0,
             sessions_opened: 0,
             sessions_closed: 0,

@@ -18,7 +18,8 @@ use mcp_exporter::maintenance::{Maintenance, When, Window};
 use mcp_exporter::metrics::names::{self, Kind};
 use mcp_exporter::metrics::{Build, Format, Own, render};
 use mcp_exporter::probe::{
-    Answer, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Source, TlsVersion, Transport, Validity,
+    Answer, Exit, Failure, Phase, Phases, ProbeError, ProcessCounts, ProcessReport, Protection, Running, ServerInfo,
+    Source, TlsVersion, Transport, Validity,
 };
 use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::{
@@ -55,6 +56,7 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         consecutive_failures: 0,
         phases,
         protection: Protection::default(),
+        process: None,
         status_since: finished_at(),
     };
     let (name, maintenance) = (TargetName::new(name), Maintenance::default());
@@ -154,6 +156,7 @@ fn talkative() -> Arc<TargetState> {
         cut: 6,
         response_buckets: [1, 2, 3, 0, 2, 0, 0, 1, 0, 0, 1],
         response_seconds_sum: 7.25,
+        process: Some(ProcessCounts { restarts: 3, cpu_seconds: 12.5, stderr_lines: 42 }),
         ..Counters::default()
     };
     let counters = with_failures(counters, &[(Failure::Timeout, 2), (Failure::HttpStatus, 1)]);
@@ -172,6 +175,18 @@ fn talkative() -> Arc<TargetState> {
             token_expiry: Some(finished_at()),
             auth_enforced: Some(true),
         };
+        let running = Running {
+            resident_bytes: 50 << 20,
+            open_files: Some(14),
+            threads: 5,
+            start_seconds: Some(1_799_990_000.25),
+        };
+        last.process = Some(ProcessReport {
+            running: Some(running),
+            startup: Some(Duration::from_millis(750)),
+            last_exit: Some(Exit { code: 139, signal: 11 }),
+            counted: ProcessCounts::default(),
+        });
     }
     Arc::make_mut(&mut state).catalog = Arc::new(catalog());
     Arc::make_mut(&mut state).passthrough = Some(Arc::new(passthrough()));
@@ -235,6 +250,7 @@ fn down() -> Arc<TargetState> {
             token_expiry: None,
             auth_enforced: Some(false),
         },
+        process: None,
         status_since: finished_at(),
     };
     let (name, labels, maintenance) = (TargetName::new("down"), Labels::default(), Maintenance::default());
@@ -570,7 +586,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 82] = [
+const SPECIFIED: [(&str, &str, &[&str]); 92] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -616,6 +632,16 @@ const SPECIFIED: [(&str, &str, &[&str]); 82] = [
     ("mcp_sessions_closed_total", "counter", &[]),
     ("mcp_health_document_invalid_fields_total", "counter", &[]),
     ("mcp_health_document_cut_total", "counter", &[]),
+    ("mcp_process_restarts_total", "counter", &[]),
+    ("mcp_process_resident_memory_bytes", "gauge", &[]),
+    ("mcp_process_cpu_seconds_total", "counter", &[]),
+    ("mcp_process_open_fds", "gauge", &[]),
+    ("mcp_process_threads", "gauge", &[]),
+    ("mcp_process_start_time_seconds", "gauge", &[]),
+    ("mcp_process_startup_seconds", "gauge", &[]),
+    ("mcp_process_last_exit_code", "gauge", &[]),
+    ("mcp_process_last_exit_signal", "gauge", &[]),
+    ("mcp_process_stderr_lines_total", "counter", &[]),
     ("mcp_tools", "gauge", &[]),
     ("mcp_resources", "gauge", &[]),
     ("mcp_resource_templates", "gauge", &[]),
@@ -809,6 +835,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             consecutive_failures: 1,
             phases: phases(&[(Phase::Request, 12_500)]),
             protection: Protection::default(),
+            process: None,
             status_since: finished_at(),
         };
         let state = TargetState {

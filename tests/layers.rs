@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "units",
+    "processes",
     "secret",
     "allow",
     "health",

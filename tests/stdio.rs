@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mcp_exporter::health::{Ask, HealthSettings, Status};
-use mcp_exporter::probe::{Attempt, Failure, Phase, Session, Sessions, Shared, Source, Transport};
+use mcp_exporter::probe::{Attempt, Exit, Failure, Phase, ProcessReport, Session, Sessions, Shared, Source, Transport};
 use mcp_exporter::secret::{Redactor, Secret};
 use mcp_exporter::target::{Address, Argument, Command, Endpoint, EndpointRedactor};
 use mcp_exporter::units::PromDuration;
@@ -72,6 +72,55 @@ if mode == "stubborn":
 if mode == "leaves-one":
     subprocess.Popen(["sleep", "600"])
 
+def far(work):
+    "Notes its id down beside the others', and does its work with none of our streams."
+    with open(note + ".far", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    work()
+    os._exit(0)
+
+def leave(work):
+    "Starts one that leaves the group and the session."
+    if os.fork() == 0:
+        os.setsid()
+        far(work)
+
+def daemonise(work):
+    "As a daemon does it: the parent of the one that stays ends at once."
+    between = os.fork()
+    if between == 0:
+        os.setsid()
+        if os.fork() == 0:
+            far(work)
+        os._exit(0)
+    os.waitpid(between, 0)
+
+def deaf():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+def burn(seconds):
+    while time.process_time() < seconds:
+        pass
+
+if mode == "large-family":
+    def large():
+        held = b"x" * (40 << 20)
+        time.sleep(600)
+        return held
+    leave(large)
+if mode.startswith("leaver"):
+    leave(lambda: time.sleep(600))
+    leave(deaf)
+    daemonise(lambda: time.sleep(600))
+    daemonise(deaf)
+if mode == "strays":
+    daemonise(lambda: None)
+
+leaked = []
 questions = 0
 for line in sys.stdin.buffer:
     message = json.loads(line)
@@ -104,6 +153,17 @@ for line in sys.stdin.buffer:
         if mode == "dies" and questions == 2:
             say("out of cheese\n")
             os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "leaks":
+            leaked.append(b"x" * (16 << 20))
+        if mode == "works":
+            worker = os.fork()
+            if worker == 0:
+                burn(0.3)
+                os._exit(0)
+            os.waitpid(worker, 0)
+        if mode in ("faults", "leaver-faults") and questions == 2:
+            say("one\n\ntwo\n")
+            os.kill(os.getpid(), signal.SIGSEGV)
         if mode == "closes" and questions == 2:
             os.close(1)
             time.sleep(600)
@@ -175,6 +235,19 @@ impl Fake {
         notes.lines().map(|line| line.parse().expect("a process id")).collect()
     }
 
+    /// Those of the children's children that noted their ids down.
+    fn far(&self) -> Vec<u32> {
+        let notes = std::fs::read_to_string(self.folder.path().join("notes.far")).unwrap_or_default();
+        notes.lines().map(|line| line.parse().expect("a process id")).collect()
+    }
+
+    /// A look at its processes after an answer, once so many descendants have noted their ids down.
+    async fn look(&mut self, far: usize) -> ProcessReport {
+        uptime(&self.attempt().await);
+        wait_until("the descendants run", || self.far().len() >= far).await;
+        self.session.processes().await.expect("it is a child")
+    }
+
     /// Lets a child go on that waits for it.
     fn go(&self) {
         std::fs::write(self.folder.path().join("notes.go"), "").expect("a file beside the notes");
@@ -215,6 +288,42 @@ fn members(groups: &[u32]) -> Vec<(char, u32)> {
             (groups.contains(&group) && (state != 'Z' || parent == ours)).then_some((state, id))
         })
         .collect()
+}
+
+/// What `/proc` says of a process.
+#[derive(Debug)]
+struct InProc {
+    resident_bytes: u64,
+    open_files: u64,
+    threads: u64,
+    /// Its own time, and that of those it waited for.
+    cpu_seconds: f64,
+}
+
+#[track_caller]
+fn in_proc(id: u32) -> InProc {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}")).expect("a running process");
+    let status = read("status");
+    let line = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of status");
+        line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+    };
+    let stat = read("stat");
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("fields").1.split(' ').collect();
+    let ticks: f64 = fields[11..15].iter().map(|field| field.parse::<f64>().expect("a number")).sum();
+    InProc {
+        resident_bytes: line("VmRSS:") * 1024,
+        open_files: std::fs::read_dir(format!("/proc/{id}/fd")).expect("its files").count() as u64,
+        threads: line("Threads:"),
+        cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64,
+    }
+}
+
+/// Whether a process is there: running, or a zombie that is ours to wait for.
+fn is_there(id: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { return false };
+    let mut fields = stat.rsplit_once(") ").expect("fields").1.split(' ');
+    fields.next() != Some("Z") || fields.next() == Some(&std::process::id().to_string())
 }
 
 async fn wait_until(what: &str, mut state: impl FnMut() -> bool) {
@@ -306,7 +415,7 @@ async fn a_child_sees_only_a_scrubbed_environment() {
     assert!(text.contains(&format!(" in {}", directory.display())), "{text}");
     let names = text.split("sees ").nth(1).and_then(|text| text.split(" in ").next()).expect("names of variables");
     assert!(names.contains("TOKEN") && names.contains("PATH"), "{names}");
-    assert!(!names.contains("CARGO") && !names.contains("MCP_EXPORTER"), "{names}");
+    assert!(!names.contains("CARGO") && !names.contains("MCP_EXPORTER_TEST"), "{names}");
 }
 
 #[tokio::test]
@@ -489,4 +598,158 @@ async fn what_a_dropped_attempt_has_cost_is_told_at_the_end() {
     }
     assert_eq!(fake.session.close().await, Sessions { opened: 1, closed: 1 });
     fake.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_child_that_leaks_is_seen_to_grow() {
+    let mut fake = Fake::new("leaks");
+    let before = SystemTime::now();
+    let first = fake.look(0).await.running.expect("it runs");
+    let after = SystemTime::now();
+    for _ in 0..4 {
+        uptime(&fake.attempt().await);
+    }
+    // A table of processes is shared for half a second.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let last = fake.look(0).await;
+    let running = last.running.expect("it runs");
+    // It waits for the next question, so nothing moves.
+    let now = in_proc(fake.children()[0]);
+    let grown = running.resident_bytes - first.resident_bytes;
+    let mib = grown >> 20;
+    assert!((5 * 16..5 * 16 + 16).contains(&mib), "{mib} MiB");
+    assert!(running.resident_bytes.abs_diff(now.resident_bytes) < 2 << 20, "{running:?}, {now:?}");
+    assert_eq!((running.open_files, running.threads), (Some(now.open_files), now.threads));
+    // The system tells in whole seconds when it was booted.
+    let started = UNIX_EPOCH + Duration::from_secs_f64(running.start_seconds.expect("a time"));
+    let slack = Duration::from_secs(2);
+    assert!(before - slack < started && started < after + slack, "{before:?} {started:?} {after:?}");
+    let startup = last.startup.expect("it answered");
+    assert!(Duration::ZERO < startup && startup < after.duration_since(before).expect("later"), "{startup:?}");
+    assert_eq!(last.last_exit, None);
+    assert_eq!(last.counted.restarts, 0);
+    fake.close().await;
+}
+
+#[tokio::test]
+async fn descendants_count_wherever_they_went() {
+    let mut fake = Fake::new("large-family");
+    fake.look(1).await;
+    let far = fake.far()[0];
+    wait_until("it is large", || in_proc(far).resident_bytes > 40 << 20).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let running = fake.look(1).await.running.expect("they run");
+    let (near, far) = (in_proc(fake.children()[0]), in_proc(far));
+    let resident_bytes = near.resident_bytes + far.resident_bytes;
+    assert!(running.resident_bytes.abs_diff(resident_bytes) < 4 << 20, "{running:?}, {near:?}, {far:?}");
+    assert_eq!(running.open_files, Some(near.open_files + far.open_files));
+    assert_eq!(running.threads, near.threads + far.threads);
+    fake.close().await;
+}
+
+#[tokio::test]
+async fn processor_time_of_descendants_that_ended_stays_counted() {
+    let mut fake = Fake::new("works");
+    let mut counted = 0.0;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let more = fake.look(0).await.counted.cpu_seconds;
+        assert!(more >= 0.27, "a worker took 0.3 s, and {more} s were counted");
+        counted += more;
+        let said = in_proc(fake.children()[0]).cpu_seconds;
+        assert!((counted - said).abs() < 0.05, "counted {counted}, /proc says {said}");
+    }
+    fake.session.close().await;
+    let rest = fake.session.take_process_counts().expect("it is a child").cpu_seconds;
+    assert!((0.0..0.5).contains(&rest), "taking an interpreter apart took {rest} s");
+    fake.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn an_exit_by_a_signal_is_told_and_the_restart_counted() {
+    let mut fake = Fake::new("faults");
+    let first = fake.look(0).await;
+    assert_eq!((first.last_exit, first.counted.restarts), (None, 0));
+    let attempt = fake.attempt().await;
+    assert!(failed(&attempt).1.contains("SIGSEGV"), "{attempt:?}");
+    let report = fake.session.processes().await.expect("it is a child");
+    assert_eq!((report.running, report.last_exit), (None, Some(Exit { code: 139, signal: 11 })));
+    assert_eq!((report.counted.restarts, report.counted.stderr_lines), (0, 2));
+    until_it_answers(&mut fake).await;
+    let report = fake.session.processes().await.expect("it is a child");
+    assert_eq!(report.last_exit, Some(Exit { code: 139, signal: 11 }));
+    assert_eq!(report.counted.restarts, 1);
+    assert!(report.running.is_some());
+    fake.close().await;
+
+    let mut fake = Fake::new("exit");
+    failed(&fake.attempt().await);
+    let report = fake.session.processes().await.expect("it is a child");
+    assert_eq!(report.last_exit, Some(Exit { code: 3, signal: 0 }));
+    assert_eq!((report.startup, report.counted.stderr_lines), (None, 2));
+}
+
+/// Attempts until the child, which is started again with a delay, answers.
+async fn until_it_answers(fake: &mut Fake) {
+    let begun = Instant::now();
+    while fake.attempt().await.result.is_err() {
+        assert!(begun.elapsed() < BOUND, "not started again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_left_the_group_ends_with_the_child() {
+    // Somebody else's descendants, which must not be touched.
+    let mut neighbour = Fake::new("leaver");
+    neighbour.look(4).await;
+
+    // Ended politely, by a fault of the child, and by dropping it; seen before that, and not seen.
+    for (mode, is_seen) in [("leaver", true), ("leaver", false), ("leaver-faults", false)] {
+        let mut fake = Fake::new(mode);
+        uptime(&fake.attempt().await);
+        wait_until("the descendants run", || fake.far().len() == 4).await;
+        if is_seen {
+            assert!(fake.session.processes().await.and_then(|report| report.running).is_some());
+        }
+        assert!(fake.far().into_iter().all(is_there));
+        if mode == "leaver-faults" {
+            failed(&fake.attempt().await);
+        } else {
+            fake.session.close().await;
+        }
+        let far = fake.far();
+        wait_until("no descendant is left", || !far.iter().copied().any(is_there)).await;
+        fake.close().await;
+    }
+    for is_seen in [true, false] {
+        let mut fake = Fake::new("leaver");
+        uptime(&fake.attempt().await);
+        wait_until("the descendants run", || fake.far().len() == 4).await;
+        if is_seen {
+            fake.session.processes().await.expect("it is a child");
+        }
+        let far = fake.far();
+        fake.drop_session().await;
+        wait_until("no descendant is left", || !far.iter().copied().any(is_there)).await;
+    }
+
+    assert!(neighbour.far().into_iter().all(is_there), "somebody else's descendants were ended");
+    let far = neighbour.far();
+    neighbour.close().await;
+    wait_until("no descendant is left", || !far.iter().copied().any(is_there)).await;
+}
+
+#[tokio::test]
+async fn orphans_that_end_while_the_child_lives_leave_no_zombies() {
+    let mut fake = Fake::new("strays");
+    fake.look(1).await;
+    let far = fake.far();
+    let begun = Instant::now();
+    while far.iter().copied().any(is_there) {
+        assert!(begun.elapsed() < BOUND, "nobody waits for {far:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fake.session.processes().await.expect("it is a child");
+    }
+    fake.close().await;
 }

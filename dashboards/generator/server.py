@@ -232,6 +232,80 @@ RESOURCES = [
     ),
 ]
 
+PROCESS = [
+    row("Child process"),
+    graph(
+        "Memory of the child",
+        "Resident memory of a stdio server's process with everything that it started. A line that only rises is a leak.",
+        [query(best("mcp_process_resident_memory_bytes"), "resident {{pod}}")],
+        unit="bytes",
+        no_value="no child process",
+    ),
+    graph(
+        "Processors in use",
+        "What the child and everything that it started use, 1 is a whole processor. Those that ended count as well.",
+        [query(f"max without (instance) (rate(mcp_process_cpu_seconds_total{{{SERVER}}}[$__rate_interval]))",
+               "processors {{pod}}")],
+        unit="short",
+        decimals=2,
+        no_value="no child process",
+    ),
+    graph(
+        "Open files and threads",
+        "Of the child and everything that it started. Lines that only rise are leaks.",
+        [
+            query(best("mcp_process_open_fds"), "open files {{pod}}"),
+            query(best("mcp_process_threads"), "threads {{pod}}"),
+        ],
+        unit="short",
+        decimals=0,
+        no_value="no child process",
+    ),
+    graph(
+        "Restarts and errors",
+        "Starts after the first, and lines on standard error. The exporter logs them at debug level.",
+        [
+            query(f"sum without (instance) (increase(mcp_process_restarts_total{{{SERVER}}}[$__rate_interval]))",
+                  "restarts {{pod}}"),
+            query(f"sum without (instance) (increase(mcp_process_stderr_lines_total{{{SERVER}}}[$__rate_interval]))",
+                  "lines on stderr {{pod}}"),
+        ],
+        unit="short",
+        decimals=0,
+        bars=True,
+        no_value="no child process",
+    ),
+    stat(
+        "Last exit",
+        "Signal and exit code of the child that ended last. Signal 0: it ended by itself. 9 is often the system short of "
+        "memory, 11 and 6 are faults of its own.",
+        [
+            query(best("mcp_process_last_exit_signal"), "signal {{pod}}", instant=True),
+            query(best("mcp_process_last_exit_code"), "exit code {{pod}}", instant=True),
+        ],
+        unit="none",
+        decimals=0,
+        steps=thresholds(GREY, (1, YELLOW)),
+        color_mode="value",
+        width=12,
+        no_value="none has ended",
+    ),
+    stat(
+        "Start",
+        "How long the child took from its start to its first answer, and how long ago it was started.",
+        [
+            query(best("mcp_process_startup_seconds"), "until it answered {{pod}}", instant=True),
+            query(f"time() - {best('mcp_process_start_time_seconds')}", "runs for {{pod}}", instant=True),
+        ],
+        unit="s",
+        decimals=1,
+        steps=thresholds(GREY),
+        color_mode="value",
+        width=12,
+        no_value="no child process",
+    ),
+]
+
 PROTECTION = [
     row("Protection"),
     stat(
@@ -342,6 +416,6 @@ def build():
             nav("Fleet", "mcp-fleet", "All servers"),
             nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
         ],
-        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROTECTION + CATALOG,
+        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROCESS + PROTECTION + CATALOG,
         time_from="now-3h",
     )

@@ -84,7 +84,7 @@ def running(directory, name, command, ready):
 
 
 # In the demo, no server has a certificate, a token or a door, none is worked on, none is found anywhere, and no catalog is
-# reviewed or changes.
+# reviewed or changes; no child of it has ended.
 MADE_UP = f"""
 mcp_maintenance{{server="{DEAD}"}} 1
 mcp_tls_certificate_not_after_timestamp_seconds{{server="{DEAD}"}} 4e9
@@ -97,6 +97,8 @@ mcp_exporter_discovery_last_success_timestamp_seconds{{kind="file_sd",source="/s
 mcp_exporter_duplicate_servers 0
 mcp_catalog_changes_total{{server="{DEAD}",kind="tools",change="added"}} 1
 mcp_catalog_drift{{server="{DEAD}",kind="tools"}} 0
+mcp_process_last_exit_code{{server="{DEAD}"}} 0
+mcp_process_last_exit_signal{{server="{DEAD}"}} 0
 """
 
 

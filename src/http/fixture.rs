@@ -76,7 +76,15 @@ fn report(standing: Standing) -> PollReport {
     let mut phases = Phases::default();
     phases.add(Phase::Connect, Duration::from_millis(1));
     phases.add(Phase::Request, Duration::from_millis(3));
-    PollReport { result, phases, protection: Protection::default(), retries: 0, sessions_opened: 1, sessions_closed: 0 }
+    PollReport {
+        result,
+        phases,
+        protection: Protection::default(),
+        process: None,
+        retries: 0,
+        sessions_opened: 1,
+        sessions_closed: 0,
+    }
 }
 
 fn answer(status: Status) -> Answer {

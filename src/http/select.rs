@@ -163,6 +163,7 @@ pub(super) mod tests {
                 consecutive_failures: 0,
                 phases: Phases::default(),
                 protection: Protection::default(),
+                process: None,
                 status_since: SystemTime::UNIX_EPOCH + Duration::from_secs(100_000 - seconds),
             }),
         })

@@ -181,6 +181,16 @@ fn write_samples(
         OfServer::Cut => out.counter(&[], counters.cut),
         // Of the configuration, so it is there before the first poll: a restarted exporter must not page either.
         OfServer::Maintenance => out.gauge(&[], target.maintenance.at(now).map(|_| 1.0)),
+        OfServer::ProcessRestarts
+        | OfServer::ProcessMemory
+        | OfServer::ProcessCpu
+        | OfServer::ProcessOpenFds
+        | OfServer::ProcessThreads
+        | OfServer::ProcessStartTime
+        | OfServer::ProcessStartup
+        | OfServer::ProcessLastExitCode
+        | OfServer::ProcessLastExitSignal
+        | OfServer::ProcessStderrLines => write_process(id, target, out),
         OfServer::Tools
         | OfServer::Resources
         | OfServer::ResourceTemplates
@@ -200,6 +210,29 @@ fn write_samples(
         OfServer::PassthroughSamples | OfServer::PassthroughDropped | OfServer::PassthroughFailures => {
             target.passthrough.as_deref().map_or(Ok(()), |state| write_passthrough(id, state, answer.is_some(), out))
         }
+    }
+}
+
+/// Of the child, and so there is something to tell when its polls fail.
+fn write_process(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+    let Some(counted) = &target.counters.process else { return Ok(()) };
+    let process = target.last.as_ref().and_then(|last| last.process);
+    let running = process.and_then(|process| process.running);
+    let exit = process.and_then(|process| process.last_exit);
+    match id {
+        OfServer::ProcessRestarts => out.counter(&[], counted.restarts),
+        OfServer::ProcessCpu => out.counter(&[], counted.cpu_seconds),
+        OfServer::ProcessStderrLines => out.counter(&[], counted.stderr_lines),
+        OfServer::ProcessMemory => out.gauge(&[], running.map(|running| running.resident_bytes as f64)),
+        OfServer::ProcessOpenFds => out.gauge(&[], running.and_then(|running| running.open_files).map(|it| it as f64)),
+        OfServer::ProcessThreads => out.gauge(&[], running.map(|running| running.threads as f64)),
+        OfServer::ProcessStartTime => out.gauge(&[], running.and_then(|running| running.start_seconds)),
+        OfServer::ProcessStartup => {
+            out.gauge(&[], process.and_then(|process| process.startup).map(|time| time.as_secs_f64()))
+        }
+        OfServer::ProcessLastExitCode => out.gauge(&[], exit.map(|exit| f64::from(exit.code))),
+        OfServer::ProcessLastExitSignal => out.gauge(&[], exit.map(|exit| f64::from(exit.signal))),
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::collector::{FamilyWriter, epoch_seconds};
 use super::names::{self, OfExporter};
-use super::process::{self, Process};
+use super::process::Process;
 use crate::discovery::{Report, Reports, SourceState};
 
 /// What this program was built from.
@@ -33,7 +33,6 @@ const LAG_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 #[derive(Debug)]
 pub struct Own {
     build: Build,
-    boot_seconds: Option<f64>,
     /// Where servers come from.
     sources: Reports,
     servers: AtomicU64,
@@ -65,7 +64,6 @@ impl Own {
     pub fn new(build: Build) -> Self {
         Self {
             build,
-            boot_seconds: process::boot_seconds(),
             sources: Reports::default(),
             servers: AtomicU64::new(0),
             polls_in_flight: AtomicU64::new(0),
@@ -122,7 +120,7 @@ impl Own {
             reload_successful: known(self.reload_successful.load(Relaxed)),
             reload_success_seconds: known(self.reload_success_seconds.load(Relaxed)).map(f64::from_bits),
             tasks: Handle::try_current().ok().map(|runtime| runtime.metrics().num_alive_tasks() as u64),
-            process: Process::read(self.boot_seconds),
+            process: Process::read(),
         }
     }
 }
@@ -169,16 +167,16 @@ impl OwnReading {
             OfExporter::PollsInFlight => out.gauge(&[], whole(Some(self.polls_in_flight))),
             OfExporter::Tasks => out.gauge(&[], whole(self.tasks)),
             OfExporter::ScheduleLag => out.histogram(self.lag_seconds_sum, &LAG_BUCKETS, &self.lag_buckets),
-            OfExporter::ProcessCpu => match self.process.cpu_seconds {
+            OfExporter::ProcessCpu => match self.process.cpu_seconds() {
                 Some(seconds) => out.counter(&[], seconds),
                 None => Ok(()),
             },
-            OfExporter::ProcessResidentMemory => out.gauge(&[], whole(self.process.resident_bytes)),
-            OfExporter::ProcessVirtualMemory => out.gauge(&[], whole(self.process.virtual_bytes)),
+            OfExporter::ProcessResidentMemory => out.gauge(&[], whole(self.process.resident_bytes())),
+            OfExporter::ProcessVirtualMemory => out.gauge(&[], whole(self.process.virtual_bytes())),
             OfExporter::ProcessOpenFds => out.gauge(&[], whole(self.process.open_fds)),
             OfExporter::ProcessMaxFds => out.gauge(&[], whole(self.process.max_fds)),
-            OfExporter::ProcessStartTime => out.gauge(&[], self.process.start_seconds),
-            OfExporter::ProcessThreads => out.gauge(&[], whole(self.process.threads)),
+            OfExporter::ProcessStartTime => out.gauge(&[], self.process.start_seconds()),
+            OfExporter::ProcessThreads => out.gauge(&[], whole(self.process.threads())),
         }
     }
 

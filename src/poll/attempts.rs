@@ -92,7 +92,9 @@ async fn attempts(
         let too_late = ends.is_some_and(|ends| next.max(Instant::now()) + SHORTEST_ATTEMPT > ends);
         if pointless || too_late || number == timing.retries {
             let Attempt { result, phases, protection, .. } = attempt;
-            return PollReport { result, phases, protection, retries: number, sessions_opened, sessions_closed };
+            let process = session.processes().await;
+            let retries = number;
+            return PollReport { result, phases, protection, process, retries, sessions_opened, sessions_closed };
         }
         number += 1;
     }
@@ -106,6 +108,7 @@ pub fn out_of_time(what: &str) -> Traced {
         result: Err(error),
         phases: Phases::default(),
         protection: Protection::default(),
+        process: None,
         retries: 0,
         sessions_opened: 0,
         sessions_closed: 0,

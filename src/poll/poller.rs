@@ -113,6 +113,9 @@ impl Poller {
         }
         let closing = self.session.close().instrument(span_of(&target));
         self.slot.count_sessions(Box::pin(closing).await);
+        if let Some(counts) = self.session.take_process_counts() {
+            self.slot.count_process(counts);
+        }
     }
 
     /// A poll that somebody asked for: it is theirs, and no part of what is known about the target. Its sessions are
@@ -124,6 +127,9 @@ impl Poller {
         }
         let traced = Box::pin(attempts::poll_until(&mut self.session, target, ends)).await;
         self.slot.count_sessions(traced.report.sessions());
+        if let Some(process) = &traced.report.process {
+            self.slot.count_process(process.counted);
+        }
         // Whoever asked may have gone.
         drop(reply.send(traced));
     }

@@ -5,6 +5,7 @@
 
 mod ask;
 mod outcome;
+mod process;
 mod session;
 pub mod transport;
 
@@ -12,5 +13,6 @@ pub use outcome::{
     Answer, Attempt, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Sessions, Source, TlsVersion,
     Transport, Validity,
 };
+pub use process::{Exit, ProcessCounts, ProcessReport, Running};
 pub use session::{CLOSE_GRACE, Session};
 pub use transport::{Fetch, Offers, Page, Shared, fetch};

@@ -14,9 +14,9 @@ use crate::health::{Ask, HealthLimits, HealthSettings, text};
 use crate::probe::ask::{Asker, Learned};
 use crate::probe::transport::restart::Restart;
 use crate::probe::transport::{
-    Conversation, Ledger, Looked, Offers, Page, Question, Remark, Remembered, Reply, Shared, look,
+    Account, Conversation, Ledger, Looked, Offers, Page, Question, Remark, Remembered, Reply, Shared, look,
 };
-use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, Sessions};
+use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, ProcessCounts, ProcessReport, Sessions};
 use crate::secret::Redactor;
 use crate::target::{Address, Endpoint};
 use crate::units::PromDuration;
@@ -27,6 +27,9 @@ pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// JSON-RPC: there is no such method. Servers say they have resources and know no templates.
 const METHOD_NOT_FOUND: i64 = -32601;
+
+/// Time a look at a child's processes may take. It takes milliseconds where the machine is not starved.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time a child gets to start and shake hands: `uvx` and `npx` may have to fetch the server first.
 const CHILD_STARTUP: PromDuration = PromDuration::from_secs(30);
@@ -41,6 +44,10 @@ pub struct Session {
     learned: Learned,
     restart: Restart,
     ledger: Ledger,
+    /// Of a target that is a child process.
+    account: Arc<Account>,
+    /// What has been told of that account.
+    told: ProcessCounts,
     /// Conversations that take their time to end.
     ending: JoinSet<()>,
     /// How often a conversation was opened.
@@ -100,6 +107,8 @@ impl Session {
             learned: Learned::default(),
             restart: Restart::default(),
             ledger: Ledger::new(Instant::now()),
+            account: Arc::default(),
+            told: ProcessCounts::default(),
             ending: JoinSet::new(),
             openings: 0,
             catalog_seen: (0, 0),
@@ -198,6 +207,21 @@ impl Session {
         }
         ledger.deadline = deadline;
         Asker::new(conversation, learned, memory, ledger).text(ask).await
+    }
+
+    /// Looks at the child and its descendants; `None` for a target that is none. Counts what has not been told yet.
+    pub async fn processes(&mut self) -> Option<ProcessReport> {
+        let Address::Stdio(_) = self.endpoint.address else { return None };
+        let (account, shared) = (Arc::clone(&self.account), Arc::clone(&self.shared));
+        let look = tokio::task::spawn_blocking(move || account.look(&shared.processes));
+        let running = timeout(LOOK_PATIENCE, look).await.ok().and_then(Result::ok).flatten();
+        Some(self.account.report(running, &mut self.told))
+    }
+
+    /// What has been counted of the child and has not been told yet.
+    pub fn take_process_counts(&mut self) -> Option<ProcessCounts> {
+        let Address::Stdio(_) = self.endpoint.address else { return None };
+        Some(self.account.report(None, &mut self.told).counted)
     }
 
     /// The secrets to take out of what the server says.
@@ -323,9 +347,14 @@ impl Session {
                 (_, Some(patience)) => patience,
                 (Address::Stdio(_), None) => CHILD_STARTUP,
                 (Address::Http(_), None) => {
-                    let opened =
-                        Box::pin(Conversation::open(&self.endpoint, &self.shared, &mut self.memory, &mut self.ledger))
-                            .await;
+                    let opened = Box::pin(Conversation::open(
+                        &self.endpoint,
+                        &self.shared,
+                        &self.account,
+                        &mut self.memory,
+                        &mut self.ledger,
+                    ))
+                    .await;
                     return self.opened(opened).map(|()| false);
                 }
             };
@@ -351,13 +380,14 @@ impl Session {
     fn open_aside(&self, patience: PromDuration) -> JoinSet<Opened> {
         let until = Instant::now() + patience.get();
         let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        let account = Arc::clone(&self.account);
         let protection = self.ledger.protection;
         let mut memory = self.memory.clone();
         let mut work = JoinSet::new();
         let opening = async move {
             let mut ledger = Ledger::new(until);
             ledger.protection = protection;
-            let open = Conversation::open(&endpoint, &shared, &mut memory, &mut ledger);
+            let open = Conversation::open(&endpoint, &shared, &account, &mut memory, &mut ledger);
             let result = match timeout_at(until.into(), open).await {
                 Ok(result) => result,
                 Err(_) => Err(not_started(&endpoint, patience)),

@@ -250,6 +250,7 @@ mod tests {
             result,
             phases: Phases::default(),
             protection: Protection::default(),
+            process: None,
             retries: 0,
             sessions_opened: 0,
             sessions_closed: 0,
@@ -275,6 +276,7 @@ mod tests {
                 consecutive_failures: 0,
                 phases: report.phases,
                 protection: report.protection,
+                process: None,
                 status_since: at,
             });
         }

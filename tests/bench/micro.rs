@@ -101,6 +101,7 @@ fn report(document: HealthDocument) -> PollReport {
         sessions_opened: 0,
         sessions_closed: 0,
         protection: Protection::default(),
+        process: None,
     }
 }
 

@@ -193,6 +193,38 @@ fn children_that_end_leave_no_zombies() {
     until("the last one to be gone", || exits.left().is_empty().then_some(()));
 }
 
+#[test]
+fn what_a_child_does_is_told() {
+    let (healthy, faults, other) = (child("healthy"), child("faults"), FakeMcp::start(|_| Ok(false)));
+    let exporter = Exporter::start(&config(&[healthy.entry("healthy"), faults.entry("faults"), other.entry("other")]));
+    let scrape = exporter.until("a fault and a start after it", |scrape| {
+        scrape.of("faults", "mcp_process_restarts_total") >= Some(1.0) && scrape.of("other", "mcp_up").is_some()
+    });
+    let of_fault = |name| scrape.of("faults", &format!("mcp_process_{name}"));
+    assert_eq!((of_fault("last_exit_code"), of_fault("last_exit_signal")), (Some(139.0), Some(11.0)));
+    assert!(of_fault("stderr_lines_total") >= Some(1.0), "{}", scrape.lines_of("faults"));
+    assert!(!scrape.names_of("other").iter().any(|name| name.starts_with("mcp_process_")), "it is no child");
+
+    let resident = |id: u32| -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+    };
+    let running = exporter.until("a poll of the child", |scrape| {
+        scrape.of("healthy", "mcp_up") == Some(1.0) && scrape.of("healthy", "mcp_process_startup_seconds").is_some()
+    });
+    let of_child = |name| running.of("healthy", &format!("mcp_process_{name}"));
+    let (said, is) = (of_child("resident_memory_bytes").unwrap(), resident(healthy.ids()[0]));
+    assert!((said - is).abs() < 2e6, "{said} bytes are told, /proc says {is}");
+    assert_eq!(of_child("threads"), Some(1.0));
+    assert!(of_child("open_fds") >= Some(3.0) && of_child("cpu_seconds_total") >= Some(0.0));
+    assert_eq!((of_child("restarts_total"), of_child("last_exit_code")), (Some(0.0), None));
+
+    // Each life of the other one had a descendant that left its session.
+    assert!(exporter.stop().0.success());
+    until("all descendants to be gone", || faults.left().is_empty().then_some(()));
+}
+
 fn is_zombie(id: u32) -> bool {
     command_of(id).is_empty() && alive(id)
 }

@@ -60,8 +60,14 @@ impl Client {
         }
         let work = async {
             if self.conversation.is_none() {
-                let opened =
-                    Conversation::open(&self.endpoint, &self.shared, &mut self.memory, &mut self.ledger).await?;
+                let opened = Conversation::open(
+                    &self.endpoint,
+                    &self.shared,
+                    &Arc::default(),
+                    &mut self.memory,
+                    &mut self.ledger,
+                )
+                .await?;
                 self.conversation = Some(opened);
             }
             let conversation = self.conversation.as_mut().unwrap();

@@ -109,6 +109,25 @@ def family():
     serve()
 
 
+def faults():
+    """Answers twice, with a descendant in a session of its own, and dies of a segmentation fault."""
+    if os.fork() == 0:
+        os.setsid()
+        with open(os.environ["TEST_DIRECTORY"] + "/ids", "a") as ids:
+            ids.write(f"{os.getpid()}\n")
+        time.sleep(300)
+        return
+    asked = itertools.count(1)
+
+    def die(message):
+        if message["method"] == "resources/read" and next(asked) > 2:
+            sys.stderr.write("about to die\n")
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    serve(die)
+
+
 def echo_environment(message):
     """Tells what it was given, on standard error and in an error."""
     given = " ".join(sys.argv[2:]) + " " + json.dumps(dict(os.environ))
@@ -139,6 +158,7 @@ MODES = {
     "late": late,
     "stubborn": stubborn,
     "family": family,
+    "faults": faults,
     "echo": echo,
     "hangs": lambda: [None for line in sys.stdin],
 }

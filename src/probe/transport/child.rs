@@ -1,7 +1,7 @@
 //! A child process in a process group of its own: started, listened to, ended with everything it started.
 //!
-//! Knows nothing of MCP. The surprise: a [`Child`] that is dropped kills its whole group at once, so neither a time limit
-//! nor a panic leaves a process behind; [`Child::end`] is the polite way. Should we ourselves be killed without a chance
+//! Knows nothing of MCP. The surprise: a [`Child`] that is dropped kills its whole [`Family`] at once, so neither a time
+//! limit nor a panic leaves a process behind; [`Child::end`] is the polite way. Should we ourselves be killed without a chance
 //! to act, the children see the end of their standard input, which is where MCP servers stop by themselves.
 
 use std::io;
@@ -9,9 +9,10 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::health::{HealthLimits, text};
+use crate::probe::transport::family::{self, Account, Family, MARK, SharedFamily, lock};
 use crate::probe::{Failure, ProbeError};
 use crate::secret::Redactor;
 use crate::target::Command;
@@ -44,7 +46,9 @@ const GROUP_LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Child {
     shown: Arc<str>,
-    group: Pid,
+    family: SharedFamily,
+    account: Arc<Account>,
+    started: Instant,
     life: watch::Receiver<Life>,
     last_words: LastWords,
     /// The watch over its life and the reader of its standard error: they end with it.
@@ -58,7 +62,7 @@ enum Life {
     Running,
     /// It ended; others of its group may still run.
     Exited(ExitStatus),
-    /// Nothing of its group is left.
+    /// Nothing that it started is left.
     Gone(ExitStatus),
 }
 
@@ -70,33 +74,50 @@ pub(crate) struct Pipes {
 }
 
 impl Child {
-    /// Starts a command in a process group of its own.
+    /// Starts a command in a process group of its own, and keeps the account of what it and its descendants do.
     ///
     /// # Errors
     ///
     /// `spawn`, with a hint about the usual causes.
-    pub(crate) fn spawn(command: &Command, redactor: &Redactor) -> Result<(Self, Pipes), ProbeError> {
+    pub(crate) fn spawn(
+        command: &Command,
+        redactor: &Redactor,
+        account: &Arc<Account>,
+    ) -> Result<(Self, Pipes), ProbeError> {
         let shown = shown(command, redactor);
-        let mut process = prepare(command).spawn().map_err(|error| spawn_error(command, &shown, error, redactor))?;
+        family::adopt_orphans();
+        let mark = family::new_mark();
+        let started = Instant::now();
+        let mut process =
+            prepare(command, &mark).spawn().map_err(|error| spawn_error(command, &shown, error, redactor))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (process.stdin.take(), process.stdout.take(), process.stderr.take())
         else {
             unreachable!("all three streams are piped");
         };
-        let group = process
+        let id = process
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw)
             .expect("a child that was not waited for has an id");
+        let family = Arc::new(Mutex::new(Family::new(id, mark, Arc::clone(account))));
+        account.started(&family);
         let last_words = LastWords::default();
         let (tell, life) = watch::channel(Life::Running);
         let mut tasks = JoinSet::new();
         // Within the span of whoever starts it, so that its words carry the target's name.
         let span = tracing::Span::current();
-        tasks.spawn(listen(stderr, Arc::clone(&shown), redactor.clone(), last_words.clone()).instrument(span.clone()));
-        tasks.spawn(watch_over(process, group, tell).instrument(span));
-        let child = Self { shown, group, life, last_words, _tasks: tasks };
+        let heard = Arc::clone(account);
+        let said = listen(stderr, Arc::clone(&shown), redactor.clone(), last_words.clone(), move || heard.heard());
+        tasks.spawn(said.instrument(span.clone()));
+        tasks.spawn(watch_over(process, id, Arc::clone(&family), Arc::clone(account), tell).instrument(span));
+        let child = Self { shown, family, account: Arc::clone(account), started, life, last_words, _tasks: tasks };
         Ok((child, Pipes { stdin, stdout }))
+    }
+
+    /// It has answered for the first time.
+    pub(crate) fn answered(&self) {
+        self.account.answered(self.started.elapsed());
     }
 
     /// Whether it has ended.
@@ -124,7 +145,7 @@ impl Child {
         }
     }
 
-    /// Ends the group: waits for what the closed standard input does (the caller has closed it), then SIGTERM, then
+    /// Ends it with all its descendants: waits for what the closed standard input does (the caller has closed it), then SIGTERM, then
     /// SIGKILL. Takes less than two seconds.
     pub(crate) async fn end(self) {
         if self.gone_within(END_GRACE).await {
@@ -151,9 +172,9 @@ impl Child {
         life.wait_for(|life| state(*life)).await.ok();
     }
 
+    /// To the group: who has left it is ended by the watch, once the child is.
     fn signal(&self, signal: Signal) {
-        // Gone already is all that can be wrong, and then it is as it should be.
-        kill_process_group(self.group, signal).ok();
+        lock(&self.family).signal_group(signal);
     }
 }
 
@@ -161,7 +182,8 @@ impl Drop for Child {
     fn drop(&mut self) {
         // Once everything is gone and reaped, the number may belong to somebody else.
         if !matches!(*self.life.borrow(), Life::Gone(_)) {
-            self.signal(Signal::KILL);
+            lock(&self.family).kill();
+            family::bury(Arc::clone(&self.family));
         }
     }
 }
@@ -171,13 +193,14 @@ pub(crate) fn shown(command: &Command, redactor: &Redactor) -> Arc<str> {
     text::clean(&command.to_string(), HealthLimits::LABEL_CHARS, redactor)
 }
 
-fn prepare(command: &Command) -> tokio::process::Command {
+fn prepare(command: &Command, mark: &str) -> tokio::process::Command {
     let mut process = tokio::process::Command::new(&command.program);
     process
         .args(command.args.iter().map(crate::target::Argument::expose))
         .env_clear()
         .envs(inherited(std::env::vars_os()))
         .envs(command.env.iter().map(|(name, value)| (name, value.expose())))
+        .env(MARK, mark)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -215,8 +238,18 @@ fn spawn_error(command: &Command, shown: &str, error: io::Error, redactor: &Reda
     ProbeError::new(Failure::Spawn, format!("could not start `{shown}`")).because(error).hint(hint)
 }
 
-/// Waits for the process, so that it never stays a zombie, and then for the rest of its group.
-async fn watch_over(mut process: tokio::process::Child, group: Pid, tell: watch::Sender<Life>) {
+/// Waits for the process, so that it never stays a zombie, and then ends what is left of its family.
+async fn watch_over(
+    mut process: tokio::process::Child,
+    id: Pid,
+    family: SharedFamily,
+    account: Arc<Account>,
+    tell: watch::Sender<Life>,
+) {
+    // Between its end and the wait for it, it can be told what it used and who is left of those it started.
+    if ended(id).await.is_ok() {
+        timeout(LAST_LOOK, with(&family, Family::last_look)).await.ok();
+    }
     let status = match process.wait().await {
         Ok(status) => status,
         Err(error) => {
@@ -224,27 +257,53 @@ async fn watch_over(mut process: tokio::process::Child, group: Pid, tell: watch:
             ExitStatus::default()
         }
     };
+    lock(&family).leader_ended();
+    account.ended(status.into());
     tell.send_replace(Life::Exited(status));
     for signal in [Signal::TERM, Signal::KILL] {
-        // A group keeps its number for as long as anything is in it: this reaches nobody else.
-        kill_process_group(group, signal).ok();
-        if timeout(REST_GRACE, emptied(group)).await.is_ok() {
+        with(&family, move |family| family.signal_all(signal)).await;
+        if timeout(REST_GRACE, emptied(&family)).await.is_ok() {
             break;
         }
+    }
+    if with(&family, Family::is_gone).await == Some(false) {
+        family::bury(family);
     }
     tell.send_replace(Life::Gone(status));
 }
 
-/// Waits until nothing is in a group whose leader has been waited for.
-async fn emptied(group: Pid) {
+/// Waits until a process has ended, and does not wait for it as a parent does.
+async fn ended(id: Pid) -> io::Result<()> {
+    let mut deaths = signal(SignalKind::child())?;
+    let only_look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(id), only_look)?.is_none() {
+        deaths.recv().await;
+    }
+    Ok(())
+}
+
+/// Time the last look at a child may take. It reads files of the system, and nobody is told meanwhile that the child ended.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// Waits until nothing is left of a family whose child has been waited for.
+async fn emptied(family: &SharedFamily) {
     loop {
-        // The first process of a container inherits orphans, and nobody else waits for them.
-        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
-        if test_kill_process_group(group).is_err() {
+        let begun = Instant::now();
+        if with(family, Family::is_gone).await != Some(false) {
             return;
         }
-        sleep(GROUP_LOOK).await;
+        // On a machine with very many processes a look takes its time; it shall not take all of it.
+        sleep(GROUP_LOOK.max(begun.elapsed() * 4)).await;
     }
+}
+
+/// Works on a family off the runtime's threads: what it does reads files of the system. `None` if it panicked.
+async fn with<T: Send + 'static>(
+    family: &SharedFamily,
+    work: impl FnOnce(&mut Family) -> T + Send + 'static,
+) -> Option<T> {
+    let family = Arc::clone(family);
+    tokio::task::spawn_blocking(move || work(&mut lock(&family))).await.ok()
 }
 
 /// The last line a child wrote to its standard error: the best answer there is to "why did it end?".
@@ -281,7 +340,13 @@ const LINES_A_SECOND: u32 = 100;
 const FLOOD_PAUSE: Duration = Duration::from_millis(2);
 
 /// Reads a child's standard error to its end.
-async fn listen(mut stderr: impl AsyncRead + Unpin, child: Arc<str>, redactor: Redactor, last_words: LastWords) {
+async fn listen(
+    mut stderr: impl AsyncRead + Unpin,
+    child: Arc<str>,
+    redactor: Redactor,
+    last_words: LastWords,
+    heard: impl Fn(),
+) {
     let mut lines = Lines::default();
     let mut chunk = vec![0; 8192];
     let (mut second, mut said, mut left_out) = (Instant::now(), 0_u32, 0_u64);
@@ -297,6 +362,7 @@ async fn listen(mut stderr: impl AsyncRead + Unpin, child: Arc<str>, redactor: R
         // At the end, the last line may lack its own.
         let bytes = if length == 0 { b"\n" } else { &chunk[..length] };
         lines.feed(bytes, |line| {
+            heard();
             if said >= LINES_A_SECOND {
                 left_out += 1;
                 return;

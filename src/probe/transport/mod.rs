@@ -11,6 +11,7 @@ mod dial;
 mod document;
 mod event_stream;
 mod exchange;
+mod family;
 mod fetch;
 mod files;
 mod jsonrpc;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult, ResourceContents};
 
 pub use self::document::Plain;
+pub use self::family::Account;
 pub use self::fetch::{Fetch, fetch};
 pub use self::ledger::{Ledger, Remark};
 pub use self::peer::Peer;
@@ -46,13 +48,15 @@ use crate::secret::Redactor;
 use crate::target::Endpoint;
 
 /// What all targets of a process share: the roots of trust and the TLS settings made from them, read once; the places for
-/// looking up names; the environment's proxies; the tokens that authorization servers grant.
+/// looking up names; the environment's proxies; the tokens that authorization servers grant; the system's processes.
 #[derive(Debug, Default)]
 pub struct Shared {
     tls: tls::SharedTls,
     lookups: lookup::Lookups,
     proxies: proxy::Environment,
     tokens: token::Tokens,
+    /// The system's processes, read for all who have children.
+    pub(crate) processes: family::SharedTable,
 }
 
 /// An open way to a target.
@@ -225,7 +229,8 @@ impl Shared {
 }
 
 impl Conversation {
-    /// Opens a way to the endpoint: dials, finds out the transport where it is `auto`, shakes hands.
+    /// Opens a way to the endpoint: dials, finds out the transport where it is `auto`, shakes hands. A child goes on the
+    /// account.
     ///
     /// # Errors
     ///
@@ -233,10 +238,11 @@ impl Conversation {
     pub async fn open(
         endpoint: &Arc<Endpoint>,
         shared: &Arc<Shared>,
+        account: &Arc<Account>,
         memory: &mut Remembered,
         ledger: &mut Ledger,
     ) -> Result<Self, ProbeError> {
-        open::open(endpoint, shared, memory, ledger).await
+        open::open(endpoint, shared, account, memory, ledger).await
     }
 
     /// Asks one question and waits for its answer. A lost session is opened again on the way, once; a closed connection

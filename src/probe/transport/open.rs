@@ -8,6 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::document::Plain;
+use super::family::Account;
 use super::peer::Peer;
 use super::sse;
 use super::streamable::{NotOpened, Streamable};
@@ -30,13 +31,14 @@ pub(super) struct Way {
 pub(super) async fn open(
     endpoint: &Arc<Endpoint>,
     shared: &Arc<Shared>,
+    account: &Arc<Account>,
     memory: &mut Remembered,
     ledger: &mut Ledger,
 ) -> Result<Conversation, ProbeError> {
     let address = match &endpoint.address {
         Address::Http(address) => address,
         Address::Stdio(command) => {
-            let peer = Peer::spawn(endpoint, command, memory, ledger).await?;
+            let peer = Peer::spawn(endpoint, command, account, memory, ledger).await?;
             return Ok(Conversation::Peer(Box::new(peer)));
         }
     };

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::catalog::Kind;
 use crate::probe::transport::child::{self, Child};
+use crate::probe::transport::family::Account;
 use crate::probe::transport::sse::Posts;
 use crate::probe::transport::stdio::LineTransport;
 use crate::probe::transport::wire::{NOISE_LINES, Wire};
@@ -62,12 +63,13 @@ impl Peer {
     pub(crate) async fn spawn(
         endpoint: &Endpoint,
         command: &Command,
+        account: &Arc<Account>,
         memory: &mut Remembered,
         ledger: &mut Ledger,
     ) -> Result<Self, ProbeError> {
         ledger.begin(Phase::Connect);
         let wire = Wire::new(endpoint.redactor.0.clone(), NOISE_LINES);
-        let (child, pipes) = Child::spawn(command, &wire.redactor())?;
+        let (child, pipes) = Child::spawn(command, &wire.redactor(), account)?;
         let mut transport = LineTransport::new(pipes, Arc::clone(&wire), endpoint.max_answer_bytes);
         let modern = !memory.legacy && transport.knows_discover(ledger.deadline).await;
         let lifecycle = if modern { discover() } else { ClientLifecycleMode::Initialize };
@@ -114,6 +116,9 @@ impl Peer {
         let answered = client.peer().peer_info().expect("set by the handshake");
         ledger.end();
         ledger.sessions_opened += 1;
+        if let Some(child) = &child {
+            child.answered();
+        }
         Ok(Self {
             info: Arc::new(server_info(&answered, kind, &wire)),
             offers: Offers {
