@@ -34,6 +34,7 @@ fn server(name: &str, labels: &[(&str, &str)], said: &str) -> Arc<TargetState> {
         consecutive_failures: 0,
         phases: Phases::default(),
         protection: Protection::default(),
+        process: None,
         status_since: SystemTime::now(),
     };
     let passthrough = PassthroughState { last: Some(Arc::new(exposition)), dropped, ..PassthroughState::default() };
