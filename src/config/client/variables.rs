@@ -182,16 +182,16 @@ mod tests {
             for (text, expected) in [
                 ("Bearer ${env:A}", Ok("Bearer alpha")),
                 ("${userHome}${pathSeparator}x${/}y", Ok("/home/me/x/y")),
-                ("${workspaceFolder}/bin ${workspaceFolderBasename}", Ok("/work/shop/bin shop")),
+                ("${workspaceFolder}/bin ${workspaceFolderBasename}", Ok("/home/me/shop/bin shop")),
                 ("${input:key}", Ok("given")),
                 ("$A", Ok("$A")),
                 ("${env:NONE}", Err("the environment variable `NONE` is not set")),
                 ("${input:other}", Err("the input `other` is not known")),
             ] {
-                check(client, "/work/shop/.vscode/mcp.json", text, expected);
+                check(client, "/home/me/shop/.vscode/mcp.json", text, expected);
             }
             let unknown = format!("`${{A}}` means nothing to {}, or only while it runs", client.name());
-            check(client, "/work/shop/.vscode/mcp.json", "${A}", Err(&unknown));
+            check(client, "/home/me/shop/.vscode/mcp.json", "${A}", Err(&unknown));
         }
         let no_folder = Err("`${workspaceFolder}` is not known for this file");
         check(Client::Cursor, "/home/me/.cursor/mcp.json", "${workspaceFolder}", no_folder);

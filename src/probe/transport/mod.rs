@@ -42,6 +42,7 @@ pub use self::ledger::{Ledger, Remark};
 pub use self::peer::Peer;
 pub use self::stranger::{Looked, look};
 pub use self::streamable::Streamable;
+pub(crate) use self::tls::AcceptAny;
 use crate::catalog::Kind;
 use crate::probe::{ProbeError, ServerInfo};
 use crate::secret::Redactor;

@@ -238,10 +238,10 @@ async fn read(path: Option<&Path>) -> Result<Option<Vec<u8>>, SetupError> {
 
 /// `insecure_skip_verify`: any certificate will do. That the server holds its key is still checked, as Go does.
 #[derive(Debug)]
-struct AcceptAny(WebPkiSupportedAlgorithms);
+pub(crate) struct AcceptAny(WebPkiSupportedAlgorithms);
 
 impl AcceptAny {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(provider().signature_verification_algorithms)
     }
 }
