@@ -2,6 +2,9 @@
 //!
 //! The children are one Python program with a mode each. After each test nothing of them may be left.
 
+#[path = "support/proc.rs"]
+mod proc;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +14,8 @@ use mcp_exporter::probe::{Attempt, Exit, Failure, Phase, ProcessReport, Session,
 use mcp_exporter::secret::{Redactor, Secret};
 use mcp_exporter::target::{Address, Argument, Command, Endpoint, EndpointRedactor};
 use mcp_exporter::units::PromDuration;
+
+use proc::{directory_of, number_here, our_number, proc_file, words};
 
 /// Time in which a thing must have happened that happens at once on an idle machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -275,17 +280,15 @@ impl Fake {
 
 /// State and id of all processes of these groups. A zombie counts unless it is somebody else's to reap.
 fn members(groups: &[u32]) -> Vec<(char, u32)> {
-    let ours = std::process::id();
+    let ours = our_number();
     std::fs::read_dir("/proc")
         .expect("/proc")
         .filter_map(|entry| {
-            let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
-            let id = stat.split(' ').next()?.parse().ok()?;
-            let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-            let state = fields.next()?.chars().next()?;
-            let parent: u32 = fields.next()?.parse().ok()?;
-            let group: u32 = fields.next()?.parse().ok()?;
-            (groups.contains(&group) && (state != 'Z' || parent == ours)).then_some((state, id))
+            let status = std::fs::read_to_string(entry.ok()?.path().join("status")).ok()?;
+            let (id, group) = (number_here(&status, "NSpid:")?, number_here(&status, "NSpgid:")?);
+            let state = words(&status, "State:").next()?.chars().next()?;
+            let is_reaped_by_us = words(&status, "PPid:").next() == Some(&ours);
+            (groups.contains(&group) && (state != 'Z' || is_reaped_by_us)).then_some((state, id))
         })
         .collect()
 }
@@ -302,7 +305,7 @@ struct InProc {
 
 #[track_caller]
 fn in_proc(id: u32) -> InProc {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}")).expect("a running process");
+    let read = |name: &str| proc_file(id, name).expect("a running process");
     let status = read("status");
     let line = |name: &str| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of status");
@@ -313,7 +316,7 @@ fn in_proc(id: u32) -> InProc {
     let ticks: f64 = fields[11..15].iter().map(|field| field.parse::<f64>().expect("a number")).sum();
     InProc {
         resident_bytes: line("VmRSS:") * 1024,
-        open_files: std::fs::read_dir(format!("/proc/{id}/fd")).expect("its files").count() as u64,
+        open_files: std::fs::read_dir(directory_of(id).expect("it runs").join("fd")).expect("its files").count() as u64,
         threads: line("Threads:"),
         cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64,
     }
@@ -321,9 +324,9 @@ fn in_proc(id: u32) -> InProc {
 
 /// Whether a process is there: running, or a zombie that is ours to wait for.
 fn is_there(id: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { return false };
+    let Some(stat) = proc_file(id, "stat") else { return false };
     let mut fields = stat.rsplit_once(") ").expect("fields").1.split(' ');
-    fields.next() != Some("Z") || fields.next() == Some(&std::process::id().to_string())
+    fields.next() != Some("Z") || fields.next() == Some(&our_number())
 }
 
 async fn wait_until(what: &str, mut state: impl FnMut() -> bool) {

@@ -125,6 +125,7 @@ def serving(host, exposition):
 class Prometheus:
     def __init__(self, port):
         self.base = f"http://127.0.0.1:{port}/api/v1/"
+        self.began = time.time()
 
     def get(self, path, **parameters):
         url = self.base + path + "?" + urllib.parse.urlencode(parameters)
@@ -135,13 +136,14 @@ class Prometheus:
             raise AssertionError(f"{parameters.get('query', path)}: {json.load(error)['error']}") from error
 
     def series(self, expr, instant):
-        """Series with at least one number: {labels as a tuple: last number}."""
+        """Series with at least one number: [(labels, last number)]. Ranges begin with Prometheus itself: what an
+        annotation marks may be a thing of the start."""
         now = time.time()
         if instant:
             result = self.get("query", query=expr, time=now)["result"]
             found = [(one["metric"], [one["value"]]) for one in result]
         else:
-            result = self.get("query_range", query=expr, start=now - 300, end=now, step=5)["result"]
+            result = self.get("query_range", query=expr, start=self.began, end=now, step=5)["result"]
             found = [(one["metric"], one["values"]) for one in result]
         numbers = [(labels, [float(v) for _, v in values if not math.isnan(float(v))]) for labels, values in found]
         return [(labels, values[-1]) for labels, values in numbers if values]

@@ -17,7 +17,7 @@ impl Process {
     pub(super) fn read() -> Self {
         let stat = Stat::of_ours();
         // Without the one that is open for looking.
-        let open_fds = stat.and_then(|stat| processes::open_files(stat.id)).map(|count| count.saturating_sub(1));
+        let open_fds = stat.as_ref().and_then(processes::open_files).map(|count| count.saturating_sub(1));
         Self { stat, open_fds, max_fds: getrlimit(Resource::Nofile).current }
     }
 

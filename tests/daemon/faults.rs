@@ -12,8 +12,8 @@ use mcp_exporter::probe::Failure;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Exchange, Exporter, Exposition, FakeMcp, FakeServer, Port, StdioServer, pause, project_file, python, resource,
-    rpc_result,
+    Exchange, Exporter, Exposition, FakeMcp, FakeServer, Port, StdioServer, pause, proc_file, project_file, python,
+    resource, rpc_result,
 };
 
 /// One thing that is wrong.
@@ -440,7 +440,7 @@ fn complaints(scrape: &Exposition, fault: &Fault) -> Option<String> {
 /// Neither answers of 200 MB nor a flooded standard error may be kept.
 #[track_caller]
 fn check_bounds(exporter: &Exporter) {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.id())).unwrap();
+    let status = proc_file(exporter.id(), "status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 128 * 1024, "the daemon once used {peak} kB of memory");

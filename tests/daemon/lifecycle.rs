@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::faults::child;
 use crate::support::{
     Exchange, Exporter, Exposition, FakeMcp, FakeServer, Port, RealServer, Recipe, Software, StdioServer, alive,
-    command_of, output_of, until,
+    command_of, output_of, proc_file, until,
 };
 
 /// No attempt may run out of time because the machine is busy.
@@ -206,7 +206,7 @@ fn what_a_child_does_is_told() {
     assert!(!scrape.names_of("other").iter().any(|name| name.starts_with("mcp_process_")), "it is no child");
 
     let resident = |id: u32| -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let status = proc_file(id, "status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
     };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
+use super::proc::{directory_of, proc_file};
 use super::until;
 
 /// A process that ends with its guard. What it prints goes to a file.
@@ -80,12 +81,12 @@ pub(crate) fn output_of(command: &mut Command) -> Output {
 
 /// Whether a process exists; one that ended and that nobody waited for exists.
 pub(crate) fn alive(id: u32) -> bool {
-    std::fs::exists(format!("/proc/{id}")).unwrap()
+    directory_of(id).is_some()
 }
 
 /// The command line of a process; empty for one that is gone or a zombie.
 pub(crate) fn command_of(id: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default().replace('\0', " ")
+    proc_file(id, "cmdline").unwrap_or_default().replace('\0', " ")
 }
 
 /// A loopback port that nobody else gets while the guard lives: no other test, and no outgoing connection either.

@@ -336,9 +336,8 @@ impl StdioServer {
 
     /// A process id may have been given to somebody else meanwhile.
     fn is_ours(&self, id: u32) -> bool {
-        let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         let ours = format!("TEST_DIRECTORY={}", self.directory.path().display());
-        String::from_utf8_lossy(&environment).contains(&ours)
+        super::proc_file(id, "environ").is_some_and(|environment| environment.contains(&ours))
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, kill_process_group, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process_group, pidfd_open, pidfd_send_signal,
     set_child_subreaper, test_kill_process_group, waitpgid, waitpid,
 };
 
@@ -58,9 +58,11 @@ struct Ours {
 }
 
 impl Ours {
-    fn now() -> Self {
-        let session = getsid(None).map_or(0, Pid::as_raw_pid);
-        Self { id: getpid().as_raw_pid(), session }
+    /// As the table has it, and not by getsid(2): where the leader of our session is outside of our process namespace, the
+    /// session has no number, and a [`Pid`] cannot say so.
+    fn of(table: &Table) -> Self {
+        let id = getpid().as_raw_pid();
+        Self { id, session: table.get(id).map_or(0, |process| process.session) }
     }
 }
 
@@ -147,6 +149,11 @@ impl Family {
         members.into_iter().filter(|member| !member.zombie).collect()
     }
 
+    fn look_now(&mut self) -> Vec<Stat> {
+        let table = Table::read();
+        self.look(&table, &Ours::of(&table))
+    }
+
     fn members(&self, table: &Table, ours: &Ours) -> Vec<Stat> {
         let leader = table.get(self.leader).filter(|leader| {
             !self.leader_is_gone && leader.parent == ours.id && Some(leader.start_ticks) == self.leader_start
@@ -170,7 +177,7 @@ impl Family {
     fn owns(&self, process: &Stat, ours: &Ours) -> bool {
         // Children of other targets, which are leaders of their groups in our session, need not be looked into.
         let is_another_child = process.session == ours.session && process.group == process.id;
-        process.group == self.leader || (!process.zombie && !is_another_child && has_mark(process.id, &self.mark))
+        process.group == self.leader || (!process.zombie && !is_another_child && has_mark(process.entry, &self.mark))
     }
 
     /// Adds the processor time since the last look. What somebody has waited for has been counted before, where it was
@@ -222,16 +229,14 @@ impl Family {
 
     /// Signals all of them that are left.
     pub(super) fn signal_all(&mut self, signal: Signal) {
-        let (table, ours) = (Table::read(), Ours::now());
-        let members = self.look(&table, &ours);
+        let members = self.look_now();
         self.signal(&members, signal);
     }
 
     /// Kills all of them.
     pub(super) fn kill(&mut self) {
-        let ours = Ours::now();
         for _ in 0..KILL_ROUNDS {
-            let members = self.look(&Table::read(), &ours);
+            let members = self.look_now();
             if !self.signal(&members, Signal::KILL) || members.is_empty() {
                 return;
             }
@@ -240,12 +245,12 @@ impl Family {
 
     /// Measures, and nothing else: the child has ended and can still be read.
     pub(super) fn last_look(&mut self) {
-        self.look(&Table::read(), &Ours::now());
+        self.look_now();
     }
 
     /// Whether all of them are gone, and waited for.
     pub(super) fn is_gone(&mut self) -> bool {
-        let nobody = self.look(&Table::read(), &Ours::now()).is_empty();
+        let nobody = self.look_now().is_empty();
         if let Some(group) = self.group() {
             // The first process of a container inherits orphans, whether it takes them in or not.
             while self.leader_is_gone && matches!(waitpgid(group, WaitOptions::NOHANG), Ok(Some(_))) {}
@@ -256,12 +261,12 @@ impl Family {
     }
 
     fn running(&mut self, table: &Table) -> Option<Running> {
-        let members = self.look(table, &Ours::now());
+        let members = self.look(table, &Ours::of(table));
         let leader = members.iter().find(|member| member.id == self.leader)?;
         let files = |total: Option<u64>, count: u64| Some(total.unwrap_or(0) + count);
         Some(Running {
             resident_bytes: members.iter().map(|member| member.resident_bytes).sum(),
-            open_files: members.iter().filter_map(|member| processes::open_files(member.id)).fold(None, files),
+            open_files: members.iter().filter_map(processes::open_files).fold(None, files),
             threads: members.iter().map(|member| member.threads).sum(),
             start_seconds: leader.start_seconds(),
         })
@@ -274,9 +279,9 @@ fn is_still(process: &Stat) -> bool {
 }
 
 /// Whether a process carries this mark in its environment.
-fn has_mark(id: i32, mark: &str) -> bool {
+fn has_mark(entry: i32, mark: &str) -> bool {
     let mut environ = Vec::new();
-    let read = std::fs::File::open(format!("/proc/{id}/environ"))
+    let read = std::fs::File::open(format!("/proc/{entry}/environ"))
         .and_then(|file| file.take(ENVIRON_BYTES).read_to_end(&mut environ));
     let wanted = format!("{MARK}={mark}");
     read.is_ok() && environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
@@ -424,6 +429,7 @@ mod tests {
     fn process(id: i32, parent: i32, own_ticks: u64, reaped_ticks: u64) -> Stat {
         Stat {
             id,
+            entry: id,
             zombie: false,
             parent,
             group: id,
