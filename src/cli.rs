@@ -22,6 +22,8 @@ use crate::config::{Discover as _, Kind, Occasion, Reloader, Sources};
 use crate::demo::Fleet;
 use crate::discovery::{self, Discovery, Listing};
 use crate::http::{Gate, ListenAddress, check_path, passed_sockets};
+use crate::lint;
+use crate::look::Look;
 use crate::review::Review;
 use crate::shutdown::Signals;
 use crate::target::{Address, HttpTransport, Target};
@@ -56,6 +58,11 @@ enum Command {
     ///
     /// Exit status: 0 all healthy, 1 any degraded or unhealthy, 2 any could not be checked.
     Check(CheckFlags),
+    /// Tell those who write servers what to do better
+    ///
+    /// Looks at the health and the lists of each server for two seconds, and calls none of its tools. Exit status: 0 nothing
+    /// of the severity that fails (--fail-on), 1 something, 2 any server could not be reached, or a wrong flag.
+    Lint(LintFlags),
     /// Compare what servers offer (tools, resources, prompts) with what was reviewed
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -73,13 +80,20 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonFlags,
     },
-    /// Print the JSON Schema of the configuration file
-    Schema,
+    /// Print the JSON Schema of the configuration file, or of the health document that servers should serve
+    Schema {
+        /// Which of them
+        #[arg(value_enum, value_name = "OF", default_value = "config")]
+        of: SchemaOf,
+    },
     /// Print the table of every metric
     MetricsReference,
     /// Print the table of every configuration key
     #[command(hide = true)]
     ConfigReference,
+    /// Print the table of every rule of `lint`
+    #[command(hide = true)]
+    LintReference,
     /// One of the demo's servers, on standard input and output
     #[command(hide = true)]
     DemoServer,
@@ -250,6 +264,41 @@ struct CheckFlags {
     failures: Option<u32>,
 }
 
+/// The flags of `lint`.
+#[derive(Clone, Args)]
+struct LintFlags {
+    /// What to look at: URLs, or names from the configuration [default: every configured server]
+    ///
+    /// A URL is asked as the configuration file's `defaults` say, where there is such a file.
+    #[arg(value_name = "URL or NAME")]
+    servers: Vec<String>,
+
+    #[command(flatten)]
+    sources: SourceFlags,
+
+    /// Text for people, or one JSON object a line for each server
+    #[arg(long, env = "MCP_EXPORTER_OUTPUT", value_enum, value_name = "FORMAT", default_value = "text")]
+    output: OutputFlag,
+
+    /// The severity from which on findings make the exit status 1
+    #[arg(long, env = "MCP_EXPORTER_FAIL_ON", value_enum, value_name = "SEVERITY", default_value = "warning")]
+    fail_on: FailOn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    Error,
+    Warning,
+    Advice,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SchemaOf {
+    Config,
+    Health,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OutputFlag {
     Text,
@@ -317,12 +366,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => daemon(&cli.daemon),
         Some(Command::Demo { daemon: flags }) => demo(&flags),
         Some(Command::Check(flags)) => check(&flags),
+        Some(Command::Lint(flags)) => lint(&flags),
         Some(Command::Catalog(command)) => catalog(&command),
         Some(Command::CheckConfig { file }) => check_config(&file),
         Some(Command::Healthcheck { daemon: flags }) => healthcheck(&flags),
-        Some(Command::Schema) => print(&pretty(&crate::config::schema())),
+        Some(Command::Schema { of: SchemaOf::Config }) => print(&pretty(&crate::config::schema())),
+        Some(Command::Schema { of: SchemaOf::Health }) => print(crate::health::SCHEMA),
         Some(Command::MetricsReference) => print(&crate::metrics::reference()),
         Some(Command::ConfigReference) => print(&crate::config::reference()),
+        Some(Command::LintReference) => print(&lint::reference()),
         Some(Command::DemoServer) => demo_server(),
     };
     outcome.unwrap_or_else(|complaint| complaint.tell())
@@ -372,6 +424,7 @@ impl Cli {
             None => Some(&mut self.daemon.sources),
             Some(Command::Demo { daemon } | Command::Healthcheck { daemon }) => Some(&mut daemon.sources),
             Some(Command::Check(flags)) => Some(&mut flags.sources),
+            Some(Command::Lint(flags)) => Some(&mut flags.sources),
             Some(Command::Catalog(CatalogCommand::Lock(flags) | CatalogCommand::Diff(flags))) => {
                 Some(&mut flags.sources)
             }
@@ -617,15 +670,8 @@ fn demo_server() -> Result<ExitCode, Complaint> {
 /// Checks once, or watches until interrupted.
 fn check(flags: &CheckFlags) -> Result<ExitCode, Complaint> {
     // A mistake in what to check is status 2 too: nothing could be checked.
-    let targets = flags.targets().map_err(|complaint| Complaint { status: 2, ..complaint })?;
-    let options = check::Options {
-        output: match flags.output {
-            OutputFlag::Text => check::Output::Text,
-            OutputFlag::Json => check::Output::Json,
-        },
-        watch: flags.watch,
-        failures: flags.failures,
-    };
+    let targets = flags.sources.targets(&flags.servers).map_err(|complaint| Complaint { status: 2, ..complaint })?;
+    let options = check::Options { output: flags.output.into(), watch: flags.watch, failures: flags.failures };
     let colors = anstream::AutoStream::choice(&io::stdout());
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut screen = check::Screen {
@@ -652,6 +698,38 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, Complaint> {
         Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
         Err(error) => Err(Complaint { status: 2, ..Complaint::new(format!("could not print the result: {error}")) }),
+    }
+}
+
+/// Looks at each server once. Every mistake is status 2: nothing was looked at.
+fn lint(flags: &LintFlags) -> Result<ExitCode, Complaint> {
+    let failed = |complaint| Complaint { status: 2, ..complaint };
+    let targets = flags.sources.targets(&flags.servers).map_err(failed)?;
+    let options = lint::Options {
+        output: flags.output.into(),
+        fail_on: match flags.fail_on {
+            FailOn::Error => Some(lint::Severity::Error),
+            FailOn::Warning => Some(lint::Severity::Warning),
+            FailOn::Advice => Some(lint::Severity::Advice),
+            FailOn::Never => None,
+        },
+    };
+    let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    let look = Look { color, size: terminal_size() };
+    let verdict = run_async(async { lint::run(&targets, options, &mut io::stdout(), look).await }).map_err(failed)?;
+    match verdict {
+        Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
+        Err(error) => Err(failed(Complaint::new(format!("could not print the result: {error}")))),
+    }
+}
+
+impl From<OutputFlag> for check::Output {
+    fn from(flag: OutputFlag) -> Self {
+        match flag {
+            OutputFlag::Text => Self::Text,
+            OutputFlag::Json => Self::Json,
+        }
     }
 }
 
@@ -703,18 +781,19 @@ fn terminal_size() -> Option<(u16, u16)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-impl CheckFlags {
-    /// In the order in which they were named: URLs with the settings of `defaults`, and configured servers.
-    fn targets(&self) -> Result<Vec<Target>, Complaint> {
-        if self.servers.is_empty() {
-            return load(&self.sources.sources()?);
+impl SourceFlags {
+    /// What `check` and `lint` name, in that order: URLs with the settings of `defaults`, and configured servers. All that
+    /// are configured, where they name none.
+    fn targets(&self, servers: &[String]) -> Result<Vec<Target>, Complaint> {
+        if servers.is_empty() {
+            return load(&self.sources()?);
         }
         let is_url = |server: &&String| server.contains("://");
-        let mut urls = self.at_urls(self.servers.iter().filter(is_url).cloned().collect())?.into_iter();
+        let mut urls = self.at_urls(servers.iter().filter(is_url).cloned().collect())?.into_iter();
         // A name needs a configuration; URLs alone need none.
-        let configured = match self.servers.iter().all(|server| is_url(&server)) || self.sources.is_empty() {
+        let configured = match servers.iter().all(|server| is_url(&server)) || self.is_empty() {
             true => Vec::new(),
-            false => load(&self.sources.sources()?)?,
+            false => load(&self.sources()?)?,
         };
         let choose = |server: &String| match is_url(&server) {
             true => Ok(urls.next().expect("a target for each URL")),
@@ -723,7 +802,7 @@ impl CheckFlags {
                 known.cloned().ok_or_else(|| unknown_server(server, &configured))
             }
         };
-        self.servers.iter().map(choose).collect()
+        servers.iter().map(choose).collect()
     }
 
     /// One target for each URL. A file that was not asked for by name must not keep anybody from checking a URL: it
@@ -732,9 +811,9 @@ impl CheckFlags {
         let without_file = Sources { targets, ..Sources::default() };
         // What is wrong with a URL is wrong without a file, too.
         let chosen = load(&without_file)?;
-        let Some(file) = self.sources.file().filter(|_| !chosen.is_empty()) else { return Ok(chosen) };
+        let Some(file) = self.file().filter(|_| !chosen.is_empty()) else { return Ok(chosen) };
         match load(&Sources { file: Some(file), defaults_only: true, ..without_file }) {
-            Err(problems) if self.sources.config_file.is_none() => {
+            Err(problems) if self.config_file.is_none() => {
                 let text = format!("{}\nthe URLs are checked without its `defaults`", problems.text);
                 Complaint::new(text).tell();
                 Ok(chosen)

@@ -11,6 +11,8 @@ pub mod discovery;
 pub mod health;
 mod healthcheck;
 pub mod http;
+mod lint;
+mod look;
 pub mod maintenance;
 pub mod metrics;
 pub mod on_demand;

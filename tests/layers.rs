@@ -27,7 +27,8 @@ const LAYERS: [&str; 17] = [
     "http",
 ];
 /// Where everything meets.
-const TOP: [&str; 9] = ["check", "review", "demo", "healthcheck", "app", "cli", "telemetry", "shutdown", "lib"];
+const TOP: [&str; 11] =
+    ["check", "lint", "look", "review", "demo", "healthcheck", "app", "cli", "telemetry", "shutdown", "lib"];
 /// Pairs that would be allowed by the order and are not: (module, what it must not know).
 const FORBIDDEN: [(&str, &str); 5] =
     [("probe", "config"), ("snapshot", "config"), ("metrics", "config"), ("http", "poll"), ("http", "probe")];

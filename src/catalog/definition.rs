@@ -58,12 +58,14 @@ impl Definition {
     }
 
     /// A field, if it is there.
-    pub(super) fn field(&self, name: &str) -> &Value {
+    #[must_use]
+    pub fn field(&self, name: &str) -> &Value {
         self.fields.get(name).unwrap_or(&Value::Null)
     }
 
     /// Bytes of its canonical text: what it costs whoever is shown it.
-    pub(super) fn bytes(&self, kind: Kind) -> usize {
+    #[must_use]
+    pub fn bytes(&self, kind: Kind) -> usize {
         canonical::text(&self.to_value(kind)).len()
     }
 }

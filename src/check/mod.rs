@@ -18,13 +18,13 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::look::Look;
 use crate::probe::Shared;
 use crate::target::Target;
 use crate::units::PromDuration;
 use finding::{Finding, Round};
 use poll::{Kept, Subject};
 use progress::Progress;
-use table::Look;
 
 /// Servers that are asked at the same time.
 const CONCURRENCY: usize = 64;

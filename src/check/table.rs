@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::finding::{Finding, Round, check_word, database_word};
 use crate::health::{Dialect, HealthDocument, Status};
+use crate::look::{
+    ADVICE, BAD, Cell, GOOD, INDENT, Look, Note, PLAIN, QUIET, STRONG, WARN, columns, duration, paint, span,
+};
 use crate::probe::Answer;
 use crate::units::PromDuration;
 
@@ -19,22 +22,6 @@ const BAR_CELLS: usize = 8;
 const WIDEST_COLUMN: usize = 40;
 /// What stands where a server states nothing.
 const NOTHING: &str = "–";
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const WARN: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const ADVICE: Style = AnsiColor::Cyan.on_default();
-const STRONG: Style = Style::new().bold();
-const QUIET: Style = Style::new().dimmed();
-const PLAIN: Style = Style::new();
-
-/// What the reader's screen can do.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    pub(super) color: bool,
-    /// The columns and lines of a terminal; `None` for a file or a pipe, where nothing is wrapped.
-    pub(super) size: Option<(u16, u16)>,
-}
 
 /// The table and its closing line.
 pub(super) fn render(round: &Round, look: Look) -> String {
@@ -182,47 +169,6 @@ fn pool(finding: &Finding, document: &HealthDocument) -> Option<Cell> {
     Some(vec![span(style, "█".repeat(filled)), span(QUIET, "░".repeat(BAR_CELLS - filled)), span(PLAIN, percent)])
 }
 
-/// A line under a server's line: why it is not well, and what to do about it.
-struct Note {
-    style: Style,
-    /// The first word, styled; the text follows a colon.
-    head: &'static str,
-    text: String,
-}
-
-/// How far notes stand in.
-const INDENT: &str = "     ";
-
-impl Note {
-    fn new(style: Style, head: &'static str, text: impl Into<String>) -> Self {
-        Self { style, head, text: text.into() }
-    }
-
-    /// Wrapped between words where a terminal would wrap it in the middle of one.
-    fn lines(&self, look: Look) -> String {
-        let room = look.size.map_or(usize::MAX, |(columns, _)| usize::from(columns));
-        let mut text = INDENT.to_owned();
-        let mut used = INDENT.len();
-        if !self.head.is_empty() {
-            text += &format!("{}: ", paint(look.color, &[span(self.style, self.head)]));
-            used += self.head.width() + 2;
-        }
-        for (index, word) in self.text.split(' ').enumerate() {
-            if index > 0 && used + 1 + word.width() > room {
-                text += &format!("\n{INDENT}");
-                used = INDENT.len();
-            } else if index > 0 {
-                text.push(' ');
-                used += 1;
-            }
-            text += word;
-            used += word.width();
-        }
-        text.push('\n');
-        text
-    }
-}
-
 fn notes(finding: &Finding) -> Vec<Note> {
     let maintenance = finding.open_maintenance().map(|open| {
         let reason = open.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
@@ -300,38 +246,4 @@ const fn style_of(status: Option<Status>) -> Style {
         Some(Status::Degraded) => WARN,
         Some(Status::Unhealthy) | None => BAD,
     }
-}
-
-/// Two significant digits for the very short, no fraction of a millisecond where nobody feels it.
-fn duration(time: Duration) -> String {
-    let millis = time.as_secs_f64() * 1_000.0;
-    match millis {
-        0.0 => "0 ms".to_owned(),
-        ..0.995 => format!("{millis:.2} ms"),
-        ..9.95 => format!("{millis:.1} ms"),
-        ..999.5 => format!("{millis:.0} ms"),
-        ..59_950.0 => format!("{:.1} s", millis / 1_000.0),
-        _ => PromDuration::from_secs(time.as_secs()).to_string(),
-    }
-}
-
-/// Pieces of text with a style each.
-type Cell = Vec<Span>;
-
-struct Span {
-    style: Style,
-    text: String,
-}
-
-fn span(style: Style, text: impl Into<String>) -> Span {
-    Span { style, text: text.into() }
-}
-
-fn columns(cell: &Cell) -> usize {
-    cell.iter().map(|span| span.text.width()).sum()
-}
-
-fn paint(color: bool, spans: &[Span]) -> String {
-    let styled = |span: &Span| format!("{}{}{}", span.style.render(), span.text, span.style.render_reset());
-    spans.iter().map(|span| if color { styled(span) } else { span.text.clone() }).collect()
 }

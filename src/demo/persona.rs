@@ -70,26 +70,32 @@ impl Persona {
                 tool(
                     "search_catalog",
                     "Finds products by words of their title.",
-                    json!({ "query": { "type": "string" }, "limit": { "type": "integer", "minimum": 1, "maximum": 10 } }),
+                    json!({
+                        "query": { "type": "string", "description": "Words of the title." },
+                        "limit": { "type": "integer", "minimum": 1, "maximum": 10, "description": "Most titles; 10." },
+                    }),
                     &["query"],
                 ),
                 tool(
                     "suggest",
                     "Completes the beginning of a product's title.",
-                    json!({ "prefix": { "type": "string" } }),
+                    json!({ "prefix": { "type": "string", "description": "How the title begins." } }),
                     &["prefix"],
                 ),
             ],
             Self::Orders => vec![tool(
                 "order_status",
                 "Says where an order is.",
-                json!({ "order_id": { "type": "string" } }),
+                json!({ "order_id": { "type": "string", "description": "As on the invoice, such as A-1." } }),
                 &["order_id"],
             )],
             Self::Billing => vec![tool(
                 "quote",
                 "Adds the tax to a price.",
-                json!({ "net_cents": { "type": "integer", "minimum": 0 }, "country": { "type": "string" } }),
+                json!({
+                    "net_cents": { "type": "integer", "minimum": 0, "description": "The price without tax, in cents." },
+                    "country": { "type": "string", "description": "Two letters, such as CH." },
+                }),
                 &["net_cents"],
             )],
         }

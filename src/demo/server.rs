@@ -17,6 +17,9 @@ use super::persona::Persona;
 /// The resource that the exporter asks by default.
 const HEALTH_URI: &str = "health://status";
 
+/// How long clients may keep the lists, in milliseconds: they never change.
+const LIST_TTL_MS: u64 = 3_600_000;
+
 /// One demo server. Cheap to clone: each session gets its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DemoServer {
@@ -48,7 +51,7 @@ impl ServerHandler for DemoServer {
             .with_title("Health")
             .with_description("How this server is, its database, its connection pool, memory and disk.")
             .with_mime_type("application/json");
-        Ok(ListResourcesResult::with_all_items(vec![health]))
+        Ok(ListResourcesResult::with_all_items(vec![health]).with_ttl_ms(LIST_TTL_MS))
     }
 
     async fn read_resource(
@@ -69,7 +72,7 @@ impl ServerHandler for DemoServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.persona.tools()))
+        Ok(ListToolsResult::with_all_items(self.persona.tools()).with_ttl_ms(LIST_TTL_MS))
     }
 
     async fn call_tool(

@@ -35,6 +35,23 @@ pub use error::{DocumentError, Found};
 pub use limits::KnownChecks;
 pub use words::same_word;
 
+/// The JSON Schema of the document that servers are advised to serve: of the many shapes that are read, the one with all
+/// fields. A test reads each of them. Published as `config/health-document.schema.json`, the same file: an image is built from
+/// `src` alone.
+pub const SCHEMA: &str = include_str!("document.schema.json");
+
+/// Whether a field is read as a percentage wherever a share of a whole is read.
+#[must_use]
+pub fn is_percentage(key: &str) -> bool {
+    dialect::share(key) == Some(number::Quantity::Percentage)
+}
+
+/// Whether a field is read as a ratio from 0 to 1 wherever a share of a whole is read.
+#[must_use]
+pub fn is_ratio(key: &str) -> bool {
+    dialect::share(key) == Some(number::Quantity::Ratio)
+}
+
 /// Reads an answer: the text of a resource, a tool or an HTTP body.
 ///
 /// # Errors

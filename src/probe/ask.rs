@@ -117,6 +117,20 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// What is read as health, as text.
+    pub(crate) async fn health_text(mut self, ask: &Ask) -> Result<String, ProbeError> {
+        match ask {
+            _ if matches!(self.conversation, Conversation::Document(_)) => {
+                match self.request(Question::Document).await? {
+                    Reply::Document(Document { body, .. }) => Ok(String::from_utf8_lossy(&body).into_owned()),
+                    _ => Err(unexpected()),
+                }
+            }
+            Ask::Auto => self.text(&Ask::Resource(STATUS_URI.to_owned())).await,
+            ask => self.text(ask).await,
+        }
+    }
+
     /// A session that was lost and opened again may lead to another server, or to the same one changed.
     fn notice_handshakes(&mut self) {
         let handshakes = self.conversation.handshakes();

@@ -16,7 +16,7 @@ use crate::probe::transport::restart::Restart;
 use crate::probe::transport::{
     Account, Conversation, Ledger, Looked, Offers, Page, Question, Remark, Remembered, Reply, Shared, look,
 };
-use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, ProcessCounts, ProcessReport, Sessions};
+use crate::probe::{Answer, Attempt, Failure, Phase, ProbeError, ProcessCounts, ProcessReport, ServerInfo, Sessions};
 use crate::secret::Redactor;
 use crate::target::{Address, Endpoint};
 use crate::units::PromDuration;
@@ -150,6 +150,15 @@ impl Session {
         }
     }
 
+    /// Who answered the handshake. `None` while nothing is open, and for a plain document.
+    #[must_use]
+    pub fn server(&self) -> Option<Arc<ServerInfo>> {
+        match &self.state {
+            State::Open { conversation, .. } => conversation.info().cloned(),
+            State::Closed | State::Opening { .. } => None,
+        }
+    }
+
     /// Whether the server's lists should be read again whatever the time: it was opened anew since the last call, or said
     /// that one of them changed.
     pub fn take_catalog_news(&mut self) -> bool {
@@ -199,6 +208,20 @@ impl Session {
     ///
     /// As an attempt; `session_lost` where nothing is open.
     pub async fn text(&mut self, ask: &Ask, deadline: Instant) -> Result<String, ProbeError> {
+        self.asker(deadline).await?.text(ask).await
+    }
+
+    /// What a question about health is answered with, word for word, over the conversation that is open; opens nothing. May
+    /// be dropped as an attempt may.
+    ///
+    /// # Errors
+    ///
+    /// As an attempt; `session_lost` where nothing is open.
+    pub async fn health_text(&mut self, ask: &Ask, deadline: Instant) -> Result<String, ProbeError> {
+        self.asker(deadline).await?.health_text(ask).await
+    }
+
+    async fn asker(&mut self, deadline: Instant) -> Result<Asker<'_>, ProbeError> {
         let Self { state: State::Open { conversation, .. }, memory, ledger, learned, .. } = self else {
             return Err(ProbeError::new(Failure::SessionLost, "there is no open session to ask in"));
         };
@@ -206,7 +229,7 @@ impl Session {
             return Err(why);
         }
         ledger.deadline = deadline;
-        Asker::new(conversation, learned, memory, ledger).text(ask).await
+        Ok(Asker::new(conversation, learned, memory, ledger))
     }
 
     /// Looks at the child and its descendants; `None` for a target that is none. Counts what has not been told yet.

@@ -17,6 +17,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::catalog::{Kind, Lock, Offer, differences};
 use crate::probe::{ProbeError, Shared};
 use crate::target::Target;
+pub(crate) use seen::read_list;
 use seen::{Seen, see};
 
 /// Servers that are read at the same time.

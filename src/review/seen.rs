@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use crate::catalog::{Bounds, Kind, Offer, Read, Reading};
-use crate::probe::{Failure, ProbeError, Session, Shared};
+use crate::probe::{Failure, Page, ProbeError, Session, Shared};
 use crate::target::Target;
 
 /// Time for one page. Somebody waits for it, but a list may take longer than a question about health.
@@ -60,8 +60,8 @@ async fn open(session: &mut Session, target: &Target) -> Result<(), ProbeError> 
 async fn read_twice(session: &mut Session) -> Result<Seen, ProbeError> {
     let mut seen = Seen { offer: Offer::default(), varying: Vec::new() };
     for kind in Kind::ALL {
-        let first = read(session, kind).await?;
-        let second = read(session, kind).await?;
+        let first = whole(read_list(session, kind, &mut |_| {}).await?, kind)?;
+        let second = whole(read_list(session, kind, &mut |_| {}).await?, kind)?;
         if first.listing != second.listing {
             seen.varying.push(kind);
         }
@@ -70,7 +70,20 @@ async fn read_twice(session: &mut Session) -> Result<Seen, ProbeError> {
     Ok(seen)
 }
 
-async fn read(session: &mut Session, kind: Kind) -> Result<Read, ProbeError> {
+fn whole(read: Read, kind: Kind) -> Result<Read, ProbeError> {
+    if read.cut {
+        let what = format!("the answers to `{}` do not end, or are too many", kind.method());
+        return Err(ProbeError::new(Failure::TooLarge, what));
+    }
+    Ok(read)
+}
+
+/// Reads one list over the session that is open, and shows each page before it is taken in.
+pub(crate) async fn read_list(
+    session: &mut Session,
+    kind: Kind,
+    on_page: &mut (dyn FnMut(&Page) + Send),
+) -> Result<Read, ProbeError> {
     let mut reading = Reading::keeping(kind, Bounds::default());
     if !session.offers().is_some_and(|offers| offers.has(kind)) {
         return Ok(reading.done());
@@ -84,14 +97,10 @@ async fn read(session: &mut Session, kind: Kind) -> Result<Read, ProbeError> {
                 ProbeError::new(Failure::Timeout, format!("no complete answer to `{}` in time", kind.method()))
             })??;
         let Some(page) = page else { break };
+        on_page(&page);
         if reading.page(page.items, page.next, began.elapsed(), &session.redactor()) {
             break;
         }
     }
-    let read = reading.done();
-    if read.cut {
-        let what = format!("the answers to `{}` do not end, or are too many", kind.method());
-        return Err(ProbeError::new(Failure::TooLarge, what));
-    }
-    Ok(read)
+    Ok(reading.done())
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use super::asyncpg;
 use crate::health::document::{Node, Object};
-use crate::health::number::Quantity::{Bytes, Count, Gigabytes, Megabytes, Milliseconds, Percentage, Ratio, Seconds};
+use crate::health::number::Quantity::{
+    self, Bytes, Count, Gigabytes, Megabytes, Milliseconds, Percentage, Ratio, Seconds,
+};
 use crate::health::reader::{Aliases, Reader};
 use crate::health::{Memory, Pool};
 
@@ -38,6 +40,12 @@ const MEMORY_UTILIZATION: &Aliases =
 const DISK_FREE: &Aliases = &[("free_bytes", Bytes), ("free_mb", Megabytes), ("free_gb", Gigabytes)];
 const DISK_UTILIZATION: &Aliases =
     &[("percentage_used", Percentage), ("used_percent", Percentage), ("utilization", Ratio)];
+
+/// Which share of a whole a field states, if it states one: a ratio or a percentage.
+pub(in crate::health) fn share(key: &str) -> Option<Quantity> {
+    let shares = [POOL_UTILIZATION, MEMORY_UTILIZATION, DISK_UTILIZATION].concat();
+    shares.into_iter().find_map(|(name, quantity)| (name == key).then_some(quantity))
+}
 
 /// Reads everything but the status; what is known already stays.
 pub(super) fn read<'t>(object: &'t Object<'t>, reader: &mut Reader<'t>) {

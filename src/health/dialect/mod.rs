@@ -22,7 +22,7 @@ use super::Dialect;
 use super::document::{Node, Object};
 use super::reader::Reader;
 
-pub(super) use common::explanation;
+pub(super) use common::{explanation, share};
 
 /// One shape of answers.
 struct Shape {

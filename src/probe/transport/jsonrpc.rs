@@ -320,8 +320,9 @@ pub(super) fn page(kind: Kind, result: serde_json::Value) -> Result<Page, String
         return Err(format!("the result is not what `{}` returns", kind.method()));
     };
     let next = result.get("nextCursor").and_then(serde_json::Value::as_str).map(str::to_owned);
+    let ttl_ms = result.get("ttlMs").and_then(serde_json::Value::as_u64);
     match result.remove(kind.key()) {
-        Some(serde_json::Value::Array(items)) => Ok(Page { items, next }),
+        Some(serde_json::Value::Array(items)) => Ok(Page { items, next, ttl_ms }),
         _ => Err(format!("the result of `{}` has no list `{}`", kind.method(), kind.key())),
     }
 }

@@ -138,6 +138,8 @@ pub struct Page {
     pub items: Vec<serde_json::Value>,
     /// Where the next page begins; `None` where this is the last.
     pub next: Option<String>,
+    /// How long it may be kept, as the server says, in milliseconds.
+    pub ttl_ms: Option<u64>,
 }
 
 /// What a server says it has.
