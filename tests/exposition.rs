@@ -76,6 +76,7 @@ fn server_info(name: &str) -> Option<Arc<ServerInfo>> {
         name: name.into(),
         version: "4.1.0".into(),
         protocol_version: "2026-07-28".into(),
+        offered: Arc::default(),
         transport: Transport::StreamableHttp,
     }))
 }
@@ -164,7 +165,10 @@ fn talkative() -> Arc<TargetState> {
         document: full_document(),
         source: Source::Resource,
         response_time: Duration::from_micros(12_500),
-        server: server_info("codebase-mcp"),
+        server: server_info("codebase-mcp").map(|info| {
+            let offered = ["2026-07-28".into(), "2025-11-25".into()].into();
+            Arc::new(ServerInfo { offered, ..ServerInfo::clone(&info) })
+        }),
     };
     let phases = phases(&[(Phase::Connect, 1_000), (Phase::Initialize, 20_000), (Phase::Request, 12_500)]);
     let mut state = answered("codebase", labels(&[("team", "search")]), counters, answer, phases);
@@ -402,6 +406,7 @@ fn hostile(text: &str) -> Snapshot {
         name: text.into(),
         version: text.into(),
         protocol_version: text.into(),
+        offered: [text.into()].into(),
         transport: Transport::Stdio,
     };
     let answer = Answer {
@@ -586,7 +591,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 92] = [
+const SPECIFIED: [(&str, &str, &[&str]); 93] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -611,6 +616,7 @@ const SPECIFIED: [(&str, &str, &[&str]); 92] = [
     ("mcp_check_duration_seconds", "gauge", &["check"]),
     ("mcp_check_value", "gauge", &["check", "field"]),
     ("mcp_server_info", "gauge", &["name", "version", "protocol_version", "transport"]),
+    ("mcp_protocol_offered_info", "gauge", &["protocol_version"]),
     ("mcp_health_info", "gauge", &["dialect", "source", "reported_version", "reported_environment", "reported_region"]),
     ("mcp_response_time_seconds", "gauge", &[]),
     ("mcp_response_duration_seconds", "histogram", &[]),

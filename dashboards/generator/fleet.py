@@ -17,6 +17,10 @@ or ignoring (reason) {HEALTH}"""
 HISTORY = f"""{HEALTH}
 and bottomk(50, avg_over_time(({HEALTH})[$__range:$__interval] @ end()))"""
 
+# Who speaks what is on its way out.
+OLD_PROTOCOLS = f"""max without (instance) (mcp_server_info{{{SERVERS}, transport="sse"}})
+or max without (instance) (mcp_server_info{{{SERVERS}, protocol_version=~"2024-.+|2025-03-26"}})"""
+
 FIRING = """time() - ALERTS_FOR_STATE{service="mcp", severity=~"critical|warning", job=~"$job"}
 and ignoring (alertstate) ALERTS{alertstate="firing", service="mcp", severity=~"critical|warning", job=~"$job"}"""
 
@@ -121,6 +125,29 @@ def servers():
     )
 
 
+def old_protocols():
+    organize, overrides = columns(
+        ("server", "Server", [("links", [to_server()]), ("custom.minWidth", 160)]),
+        ("transport", "Transport", [("custom.width", 180)]),
+        ("protocol_version", "Revision", [("custom.width", 140)]),
+        ("name", "Says it is", [("custom.minWidth", 160)]),
+        ("version", "Version", [("custom.width", 140)]),
+        hidden="/^(Value|job|container|endpoint|service|prometheus|node)$/",
+    )
+    return table(
+        "Old protocols",
+        "Servers that are spoken to over HTTP+SSE, which is deprecated, or in a revision before 2025-06-18. They work; "
+        "clients will stop to speak to them. `mcp_protocol_offered_info` tells what else a server offers.",
+        [query(OLD_PROTOCOLS, "{{server}}", table=True)],
+        transformations=[organize],
+        overrides=overrides,
+        sort=[("Revision", False)],
+        width=24,
+        height=8,
+        no_value="✔ none",
+    )
+
+
 def firing():
     organize, overrides = columns(
         ("severity", "Severity", word(SEVERITY, 110)),
@@ -175,6 +202,7 @@ def build():
                 height=10,
             ),
             firing(),
+            old_protocols(),
         ],
         time_from="now-6h",
     )

@@ -272,6 +272,7 @@ async fn json_is_one_object_a_line() {
             name: "orders-mcp".into(),
             version: "3".into(),
             protocol_version: "2025-11-25".into(),
+            offered: Arc::default(),
             transport: Transport::StreamableHttp,
         }));
     }

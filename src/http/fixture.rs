@@ -112,6 +112,7 @@ fn answer(status: Status) -> Answer {
         name: MARKUP.into(),
         version: MARKUP.into(),
         protocol_version: MARKUP.into(),
+        offered: Arc::default(),
         transport: Transport::Stdio,
     };
     let response_time = Duration::from_millis(3);

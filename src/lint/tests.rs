@@ -58,6 +58,7 @@ fn said(text: &str) -> Seen {
         name: "billing-mcp".into(),
         version: "2.3.1".into(),
         protocol_version: "2025-11-25".into(),
+        offered: Arc::default(),
         transport: Transport::StreamableHttp,
     };
     Seen {

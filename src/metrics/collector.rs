@@ -120,6 +120,9 @@ fn write_samples(
             ];
             out.gauge(&labels, Some(1.0))
         }),
+        OfServer::ProtocolOffered => answer.and_then(|answer| answer.server.as_ref()).map_or(Ok(()), |server| {
+            server.offered.iter().try_for_each(|revision| out.gauge(&[("protocol_version", revision)], Some(1.0)))
+        }),
         OfServer::HealthInfo => answer.map_or(Ok(()), |answer| {
             let said = &answer.document;
             let labels = [

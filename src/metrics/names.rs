@@ -117,6 +117,7 @@ pub(super) enum OfServer {
     CheckDuration,
     CheckValue,
     ServerInfo,
+    ProtocolOffered,
     HealthInfo,
     ResponseTime,
     ResponseDuration,
@@ -223,7 +224,7 @@ const REASON: Label = Label {
 const KIND: Label = Label { name: "kind", values: &["tools", "resources", "resource_templates", "prompts"] };
 
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 74] = [
+pub(super) static SERVER: [(OfServer, Family); 75] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -279,6 +280,8 @@ pub(super) static SERVER: [(OfServer, Family); 74] = [
             Label { name: "transport", values: &["streamable-http", "sse", "stdio", "http", "unix"] },
         ],
         "What the server said about itself in the handshake; always 1.")),
+    (OfServer::ProtocolOffered, Family::new("mcp_protocol_offered_info", Gauge, &[open("protocol_version")],
+        "A protocol revision that the server says it offers; the negotiated one alone where it says nothing; always 1.")),
     (OfServer::HealthInfo, Family::new("mcp_health_info", Gauge, &[
             Label { name: "dialect", values: &[
                 "guide", "asyncpg", "pool", "error", "health_json", "spring", "microprofile", "check_list", "flags",

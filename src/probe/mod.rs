@@ -9,6 +9,7 @@ mod process;
 mod session;
 pub mod transport;
 
+pub(crate) use outcome::offered;
 pub use outcome::{
     Answer, Attempt, Failure, Phase, Phases, ProbeError, Protection, ServerInfo, Sessions, Source, TlsVersion,
     Transport, Validity,

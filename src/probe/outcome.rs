@@ -234,8 +234,28 @@ pub struct ServerInfo {
     pub version: Arc<str>,
     /// The negotiated protocol revision.
     pub protocol_version: Arc<str>,
+    /// The revisions that it says it offers, newest first; the negotiated one alone where it says nothing.
+    pub offered: Arc<[Box<str>]>,
     /// The transport in use.
     pub transport: Transport,
+}
+
+/// Revisions that are kept of what a server says it offers: there have been five in two years.
+const MOST_REVISIONS: usize = 16;
+
+/// The revisions that a server says it offers, newest first and each once. What is no revision is left out: they are dates.
+pub(crate) fn offered<'a>(said: impl IntoIterator<Item = &'a str>, negotiated: &'a str) -> Arc<[Box<str>]> {
+    let is_date = |text: &&str| {
+        text.len() == 10
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            })
+    };
+    let mut revisions: Vec<&str> = said.into_iter().chain([negotiated]).filter(is_date).collect();
+    revisions.sort_unstable_by(|a, b| b.cmp(a));
+    revisions.dedup();
+    revisions.into_iter().take(MOST_REVISIONS).map(Box::from).collect()
 }
 
 /// The transport in use; also the label `transport`.
@@ -382,4 +402,25 @@ pub struct Attempt {
     pub sessions_opened: u32,
     /// MCP sessions that ended, lost ones too.
     pub sessions_closed: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(said: &[&str], negotiated: &str, expected: &[&str]) {
+        let found = offered(said.iter().copied(), negotiated);
+        assert_eq!(found.iter().map(|revision| &**revision).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn revisions_are_dates_newest_first() {
+        check(&[], "2025-11-25", &["2025-11-25"]);
+        check(&["2025-06-18", "2026-07-28", "2025-06-18"], "2026-07-28", &["2026-07-28", "2025-06-18"]);
+        check(&["DRAFT-2026-v1", "2026-07-2\n", "", "20260728xx"], "2024-11-05", &["2024-11-05"]);
+        let many: Vec<String> = (0..99).map(|n| format!("20{n:02}-01-01")).collect();
+        let found = offered(many.iter().map(String::as_str), "2025-11-25");
+        assert_eq!((found.len(), &*found[0]), (MOST_REVISIONS, "2098-01-01"));
+    }
 }

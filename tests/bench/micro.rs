@@ -86,6 +86,7 @@ fn report(document: HealthDocument) -> PollReport {
         name: "stub".into(),
         version: "1.0.0".into(),
         protocol_version: "2025-11-25".into(),
+        offered: Arc::default(),
         transport: Transport::StreamableHttp,
     };
     let answer = Answer {

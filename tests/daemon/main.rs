@@ -19,6 +19,7 @@ mod fleet;
 mod lifecycle;
 mod passthrough;
 mod prometheus;
+mod protocol;
 mod proxies;
 mod real_servers;
 mod secrets;

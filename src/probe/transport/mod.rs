@@ -212,6 +212,8 @@ pub struct Refusal {
 pub struct Remembered {
     /// It does not know `server/discover`: begin with `initialize`.
     pub legacy: bool,
+    /// The revisions that it says it offers.
+    supported: Arc<[String]>,
     /// What `auto` found by asking.
     way: Option<open::Way>,
 }

@@ -29,7 +29,7 @@ use crate::probe::transport::sse::Posts;
 use crate::probe::transport::stdio::LineTransport;
 use crate::probe::transport::wire::{NOISE_LINES, Wire};
 use crate::probe::transport::{Ledger, Offers, Question, Refusal, Remembered, Reply, jsonrpc};
-use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport};
+use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport, offered};
 use crate::secret::Redactor;
 use crate::target::{Command, Endpoint};
 
@@ -72,12 +72,13 @@ impl Peer {
         let (child, pipes) = Child::spawn(command, &wire.redactor(), account)?;
         let mut transport = LineTransport::new(pipes, Arc::clone(&wire), endpoint.max_answer_bytes);
         let modern = !memory.legacy && transport.knows_discover(ledger.deadline).await;
+        let supported = transport.take_supported();
         let lifecycle = if modern { discover() } else { ClientLifecycleMode::Initialize };
         let until = ledger.deadline;
         let shake_hands =
             Self::shake_hands(transport, lifecycle, Arc::clone(&wire), Transport::Stdio, Some(child), ledger);
         let opened = match timeout_at(until.into(), shake_hands).await {
-            Ok(opened) => opened,
+            Ok(opened) => opened.map(|peer| peer.offering(&supported)),
             Err(_) => Err(out_of_patience(command, &wire)),
         };
         memory.legacy = match &opened {
@@ -133,6 +134,13 @@ impl Peer {
             child,
             http: None,
         })
+    }
+
+    /// With the revisions that the server says it offers.
+    fn offering(mut self, supported: &[String]) -> Self {
+        let offered = offered(supported.iter().map(String::as_str), &self.info.protocol_version);
+        self.info = Arc::new(ServerInfo { offered, ..ServerInfo::clone(&self.info) });
+        self
     }
 
     /// With its connection for messages, and a time for its renewal.
@@ -388,10 +396,12 @@ async fn handshake_error(error: ClientInitializeError, wire: &Wire, child: Optio
 fn server_info(answered: &ServerPeerInfo, transport: Transport, wire: &Wire) -> ServerInfo {
     let said = |text: Option<&str>| wire.show_label(text.unwrap_or_default());
     let server = answered.server_info.as_ref();
+    let protocol_version = answered.protocol_version.as_str();
     ServerInfo {
         name: said(server.map(|server| server.name.as_str())),
         version: said(server.map(|server| server.version.as_str())),
-        protocol_version: said(Some(answered.protocol_version.as_str())),
+        protocol_version: said(Some(protocol_version)),
+        offered: offered([], protocol_version),
         transport,
     }
 }

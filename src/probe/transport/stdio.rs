@@ -26,6 +26,8 @@ pub(crate) struct LineTransport {
     wire: Arc<Wire>,
     lines: BoundedLines<ChildStdout>,
     stdin: Arc<Mutex<Option<ChildStdin>>>,
+    /// The revisions that the child says it offers.
+    supported: Vec<String>,
 }
 
 impl LineTransport {
@@ -35,6 +37,7 @@ impl LineTransport {
             wire,
             lines: BoundedLines::new(pipes.stdout, max_line_bytes),
             stdin: Arc::new(Mutex::new(Some(pipes.stdin))),
+            supported: Vec::new(),
         }
     }
 
@@ -65,6 +68,11 @@ impl LineTransport {
         }
     }
 
+    /// The revisions that the child said it offers when it was asked for them; empty where it did not.
+    pub(crate) fn take_supported(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.supported)
+    }
+
     /// Waits for the answer to `server/discover`; `None` when another answer came first.
     async fn discovered(&mut self) -> Option<bool> {
         loop {
@@ -76,11 +84,13 @@ impl LineTransport {
             match jsonrpc::read(&Bytes::copy_from_slice(line), FIRST_ID) {
                 Ok(Heard::Result(result)) => {
                     let discovered = serde_json::from_slice::<Discovered>(&result);
-                    let modern =
-                        |it: Discovered| it.supported_versions.iter().any(|version| version == jsonrpc::MODERN);
-                    return Some(discovered.is_ok_and(modern));
+                    self.supported = discovered.map(|discovered| discovered.supported_versions).unwrap_or_default();
+                    return Some(self.supported.iter().any(|version| version == jsonrpc::MODERN));
                 }
-                Ok(Heard::Error { error, .. }) => return Some(error.is_modern()),
+                Ok(Heard::Error { error, .. }) => {
+                    self.supported = error.supported();
+                    return Some(error.is_modern());
+                }
                 Ok(Heard::AnotherId) => return None,
                 // Noise, mostly; too much of it ends the conversation, and the handshake then says so.
                 Ok(_) | Err(_) => {

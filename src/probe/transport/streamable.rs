@@ -22,7 +22,7 @@ use super::jsonrpc::{self, Asked, Discovered, Heard, Implementation, RpcError};
 use super::said::Cause;
 use super::{Ledger, Offers, Question, Remark, Remembered, Reply, Shared};
 use crate::health::{HealthLimits, text};
-use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport};
+use crate::probe::{Failure, Phase, ProbeError, ServerInfo, Transport, offered};
 use crate::secret::Redactor;
 use crate::target::Endpoint;
 
@@ -92,7 +92,13 @@ impl Streamable {
         memory: &mut Remembered,
         ledger: &mut Ledger,
     ) -> Result<Self, NotOpened> {
-        let nobody = ServerInfo { name: "".into(), version: "".into(), protocol_version: "".into(), transport };
+        let nobody = ServerInfo {
+            name: "".into(),
+            version: "".into(),
+            protocol_version: "".into(),
+            offered: Arc::default(),
+            transport,
+        };
         let mut conversation = Self {
             exchange: Exchange::new(endpoint, url, shared),
             transport,
@@ -438,7 +444,8 @@ impl Streamable {
         if matches!(question, Question::Discover)
             && let Ok(discovered) = serde_json::from_slice::<Discovered>(result)
         {
-            let info = self.server_info(&discovered.meta.server_info, jsonrpc::MODERN);
+            let Discovered { meta, supported_versions, .. } = &discovered;
+            let info = self.server_info(&meta.server_info, jsonrpc::MODERN, supported_versions);
             if info != self.info {
                 self.info = info;
             }
@@ -446,12 +453,14 @@ impl Streamable {
         }
     }
 
-    fn server_info(&self, said: &Implementation, version: &str) -> Arc<ServerInfo> {
+    /// `supported` are the revisions that it says it offers.
+    fn server_info(&self, said: &Implementation, version: &str, supported: &[String]) -> Arc<ServerInfo> {
         let label = |text: &str| text::clean(text, HealthLimits::LABEL_CHARS, self.exchange.redactor());
         Arc::new(ServerInfo {
             name: label(&said.name),
             version: label(&said.version),
             protocol_version: version.into(),
+            offered: offered(supported.iter().map(String::as_str), version),
             transport: self.transport,
         })
     }

@@ -28,6 +28,8 @@ enum Discovery {
     /// To be tried with `initialize`; `certain` unless the answer says nothing about revisions.
     Legacy {
         certain: bool,
+        /// The revisions that it says it offers.
+        supported: Vec<String>,
     },
 }
 
@@ -42,16 +44,20 @@ impl Streamable {
                 Discovery::Modern(discovered) => {
                     self.count(ledger);
                     self.offers = discovered.capabilities.offers();
-                    self.info = self.server_info(&discovered.meta.server_info, jsonrpc::MODERN);
+                    let Discovered { meta, supported_versions, .. } = &discovered;
+                    self.info = self.server_info(&meta.server_info, jsonrpc::MODERN, supported_versions);
                     self.state = State::Modern;
                     return Ok(());
                 }
-                Discovery::Legacy { certain: sure } => certain = sure,
+                Discovery::Legacy { certain: sure, supported } => {
+                    certain = sure;
+                    memory.supported = supported.into();
+                }
             }
         }
         // Remembered already now: should the time end before `initialize` is answered, the next attempt has all of it.
         memory.legacy = certain;
-        let initialized = self.initialize(ledger).await;
+        let initialized = self.initialize(&memory.supported, ledger).await;
         // A server that was legacy and does not take `initialize` any more has become something else.
         memory.legacy &= initialized.is_ok();
         initialized
@@ -60,7 +66,7 @@ impl Streamable {
     /// Asks for revision 2026-07-28. A server that leaves this unanswered gets half of the time that is left: the other
     /// half is for `initialize`.
     async fn discover(&mut self, ledger: &mut Ledger) -> Result<Discovery, NotOpened> {
-        let legacy = Ok(Discovery::Legacy { certain: true });
+        let legacy = Ok(Discovery::Legacy { certain: true, supported: Vec::new() });
         let asked = Asked::of(Question::Discover).expect("a question of MCP");
         self.state = State::Modern;
         let patience = ledger.left() / 2;
@@ -78,7 +84,7 @@ impl Streamable {
                 if discovered.supported_versions.iter().any(|version| version == jsonrpc::MODERN) {
                     return Ok(Discovery::Modern(discovered));
                 }
-                return self.legacy_if_common(&discovered.supported_versions);
+                return self.legacy_if_common(discovered.supported_versions);
             }
             Ok(Ok(Posted::Refused(rpc))) => (self.refused(&asked, &rpc), rpc),
             Ok(Ok(Posted::Status { error, rpc: Some(rpc), .. })) if rpc.is_modern() => (error, rpc),
@@ -89,25 +95,25 @@ impl Streamable {
                     | StatusCode::FORBIDDEN
                     | StatusCode::MISDIRECTED_REQUEST
                     | StatusCode::TOO_MANY_REQUESTS => Err(error.into()),
-                    status => Ok(Discovery::Legacy { certain: !status.is_server_error() }),
+                    status => Ok(Discovery::Legacy { certain: !status.is_server_error(), supported: Vec::new() }),
                 };
             }
         };
         match rpc.code {
-            jsonrpc::UNSUPPORTED_PROTOCOL_VERSION => self.legacy_if_common(&rpc.supported()),
+            jsonrpc::UNSUPPORTED_PROTOCOL_VERSION => self.legacy_if_common(rpc.supported()),
             _ if rpc.is_modern() => Err(error.into()),
             _ => legacy,
         }
     }
 
-    fn legacy_if_common(&self, supported: &[String]) -> Result<Discovery, NotOpened> {
+    fn legacy_if_common(&self, supported: Vec<String>) -> Result<Discovery, NotOpened> {
         if supported.is_empty() || supported.iter().any(|version| jsonrpc::SPOKEN.contains(&version.as_str())) {
-            return Ok(Discovery::Legacy { certain: true });
+            return Ok(Discovery::Legacy { certain: true, supported });
         }
         Err(self.no_common_revision(&supported.join(", ")).into())
     }
 
-    async fn initialize(&mut self, ledger: &mut Ledger) -> Result<(), NotOpened> {
+    async fn initialize(&mut self, supported: &[String], ledger: &mut Ledger) -> Result<(), NotOpened> {
         let asked = Asked::initialize();
         let (result, session) = match self.post(&asked, ledger).await? {
             Posted::Answer { result, session } => (result, session),
@@ -126,7 +132,7 @@ impl Streamable {
         }
         self.count(ledger);
         self.offers = initialized.capabilities.offers();
-        self.info = self.server_info(&initialized.server_info, version);
+        self.info = self.server_info(&initialized.server_info, version, supported);
         self.state = State::Legacy { version, session };
         let notified = self.notify_initialized(ledger).await;
         if notified.is_err() {
