@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Nobody else in the crate writes to either, but for
 //! the log. Flags that may hold a URL have no `Debug`: there may be a password in it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::lint;
 use crate::look::Look;
 use crate::review::Review;
 use crate::shutdown::Signals;
-use crate::target::{Address, HttpTransport, Target};
+use crate::target::{self, Address, Argument, Endpoint, HttpTransport, Target, TargetName};
 use crate::telemetry::{LogFormat, LogLevel};
 use crate::units::PromDuration;
 
@@ -60,7 +61,8 @@ enum Command {
     Check(CheckFlags),
     /// Tell those who write servers what to do better
     ///
-    /// Looks at the health and the lists of each server for two seconds, and calls none of its tools. Exit status: 0 nothing
+    /// Looks at the health and the lists of each server for two seconds. Calls no tool but one that the configuration names as
+    /// its health. Exit status: 0 nothing
     /// of the severity that fails (--fail-on), 1 something, 2 any server could not be reached, or a wrong flag.
     Lint(LintFlags),
     /// Compare what servers offer (tools, resources, prompts) with what was reviewed
@@ -279,6 +281,12 @@ struct LintFlags {
     /// Text for people, or one JSON object a line for each server
     #[arg(long, env = "MCP_EXPORTER_OUTPUT", value_enum, value_name = "FORMAT", default_value = "text")]
     output: OutputFlag,
+
+    /// A stdio server to start and to look at: `lint -- uvx my-server`
+    ///
+    /// Of the environment it gets PATH, HOME, LANG and the like; for more write `lint -- env KEY=VALUE my-server`.
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "servers")]
+    command: Vec<String>,
 
     /// The severity from which on findings make the exit status 1
     #[arg(long, env = "MCP_EXPORTER_FAIL_ON", value_enum, value_name = "SEVERITY", default_value = "warning")]
@@ -704,7 +712,11 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, Complaint> {
 /// Looks at each server once. Every mistake is status 2: nothing was looked at.
 fn lint(flags: &LintFlags) -> Result<ExitCode, Complaint> {
     let failed = |complaint| Complaint { status: 2, ..complaint };
-    let targets = flags.sources.targets(&flags.servers).map_err(failed)?;
+    let targets = match flags.command.split_first() {
+        Some((program, args)) => flags.sources.child(program, args),
+        None => flags.sources.targets(&flags.servers),
+    };
+    let targets = targets.map_err(failed)?;
     let options = lint::Options {
         output: flags.output.into(),
         fail_on: match flags.fail_on {
@@ -716,7 +728,16 @@ fn lint(flags: &LintFlags) -> Result<ExitCode, Complaint> {
     };
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let look = Look { color, size: terminal_size() };
-    let verdict = run_async(async { lint::run(&targets, options, &mut io::stdout(), look).await }).map_err(failed)?;
+    let mut out = io::stdout();
+    let verdict = run_async(async {
+        let mut signals = Signals::catch()?;
+        tokio::select! {
+            verdict = lint::run(&targets, options, &mut out, look) => verdict,
+            // Children end with what is dropped here.
+            _ = signals.next() => Ok(lint::Verdict::NotReached),
+        }
+    });
+    let verdict = verdict.map_err(failed)?;
     match verdict {
         Ok(verdict) => Ok(ExitCode::from(verdict.exit_code())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
@@ -803,6 +824,20 @@ impl SourceFlags {
             }
         };
         servers.iter().map(choose).collect()
+    }
+
+    /// The only target: a child process, with the settings that a URL would have.
+    fn child(&self, program: &str, args: &[String]) -> Result<Vec<Target>, Complaint> {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let mut targets = self.at_urls(vec!["child=http://localhost/".to_owned()])?;
+        for target in &mut targets {
+            let args = args.iter().cloned().map(Argument::Plain).collect();
+            let command = target::Command { program: program.to_owned(), args, env: BTreeMap::new(), cwd: None };
+            let endpoint = Endpoint { address: Address::Stdio(command), ..Endpoint::clone(&target.endpoint) };
+            target.name = TargetName::new(name);
+            target.endpoint = Arc::new(endpoint);
+        }
+        Ok(targets)
     }
 
     /// One target for each URL. A file that was not asked for by name must not keep anybody from checking a URL: it

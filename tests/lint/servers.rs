@@ -1,9 +1,15 @@
 //! Servers that do everything wrong, and whom the exit status is for.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
+use std::sync::mpsc;
+
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{RealServer, Recipe, Software, output_of, prerequisite, project_file};
+use crate::support::{PATIENCE, Process, RealServer, Recipe, Software, output_of, prerequisite, project_file};
 use crate::{command, found, lines, lint};
 
 #[test]
@@ -12,6 +18,7 @@ fn a_server_that_does_everything_wrong() {
     let directory = TempDir::new().unwrap();
     let server = json!({
         "name": "untidy", "command": "node", "args": [project_file("tests/servers/untidy.mjs"), modules],
+        "env": { "SECRET": "swordfish-and-chips" },
         "timeout": "20s", "interval": "5m",
     });
     let config = directory.path().join("config.yaml");
@@ -52,12 +59,13 @@ fn a_server_that_does_everything_wrong() {
         findings.iter().find(|finding| finding["rule"] == rule).unwrap()["where"].clone()
     };
     assert_eq!(places("secret-in-health"), json!(["details.dsn"]));
-    assert_eq!(places("no-description"), json!(["new line"]), "a name is on one line");
+    assert_eq!(places("no-description"), json!(["new line", "so-***"]), "a name is on one line");
 
     let (out, code) = lint(&["--config.file", config, "untidy"]);
     assert_eq!(code, Some(1));
     for text in [out, line.to_string()] {
         assert!(!text.contains("correct-horse") && !text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        assert!(!text.contains("swordfish") && text.contains("so-***"), "what it was sent is masked: {text}");
     }
     assert_eq!(lint(&["--config.file", config, "--fail-on", "never"]).1, Some(0));
 }
@@ -80,6 +88,37 @@ fn transports() {
     for rule in ["deprecated-transport", "no-annotations", "no-version"] {
         assert!(sse.contains(&rule.to_owned()), "{rule}: {sse:?}");
     }
+}
+
+/// A stdio server that nobody has configured. Whoever is told to stop ends it.
+#[test]
+fn a_command() {
+    let modules = prerequisite("MCP_EXPORTER_TEST_NODE_MODULES", "npm/node_modules");
+    let server = modules.join("@modelcontextprotocol/server-everything/dist/index.js");
+    let lines = lines(&["--", "node", server.to_str().unwrap(), "stdio"]);
+    assert_eq!((&lines[0]["server"], &lines[0]["mcp"]["transport"]), (&json!("node"), &json!("stdio")));
+    assert!(found(&lines[0]).contains(&("no-health", "warning")));
+
+    let directory = TempDir::new().unwrap();
+    // Whoever reads a pipe learns when the last who could write to it is gone.
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let script = format!("exec 9> {}; echo here >&9; exec sleep 600", pipe.display());
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut pipe = BufReader::new(File::open(pipe).unwrap());
+        let mut line = String::new();
+        while pipe.read_line(&mut line).unwrap() > 0 {
+            tell.send("here").unwrap();
+            line.clear();
+        }
+        tell.send("gone").unwrap();
+    });
+    let mut linting = Process::start(&mut command(&["--", "sh", "-c", &script]), directory.path().join("output"));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("here"));
+    linting.signal(Signal::TERM);
+    assert_eq!(linting.wait().code(), Some(2));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("gone"));
 }
 
 #[test]

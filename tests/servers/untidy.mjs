@@ -1,6 +1,6 @@
 // A real server on the official TypeScript SDK that does everything wrong, on standard input and output.
 //
-// Usage: node untidy.mjs MODULES
+// Usage: node untidy.mjs MODULES, with a SECRET in the environment, which it repeats.
 
 const [modules] = process.argv.slice(2);
 const sdk = `${modules}/@modelcontextprotocol/sdk/dist/esm`;
@@ -33,6 +33,7 @@ server.setRequestHandler(types.ListToolsRequestSchema, async () => ({
   tools: [
     { name: "twice", description: "The first.", inputSchema: { type: "object" } },
     { name: "twice", description: "The second.", inputSchema: { type: "object" } },
+    { name: `so-${process.env.SECRET}`, inputSchema: { type: "object" }, annotations: { readOnlyHint: true } },
     { name: "new\nline\u202e", inputSchema: { type: "object", properties: { a: { type: "string" } } } },
     { name: "sly", description: `Adds.\u{e0041}\u{e0042} ${"long ".repeat(1000)}`, inputSchema: { type: "object" } },
     {
