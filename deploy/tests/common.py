@@ -72,12 +72,12 @@ def process(*command, **options):
 
 
 @contextmanager
-def exporter(*arguments, env=None):
-    """A running exporter; its base URL."""
+def exporter(*arguments, env=None, under=()):
+    """A running exporter, started through another command where there is one; its base URL."""
     port = free_port()
     listen = f"127.0.0.1:{port}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MCP_EXPORTER_")}
     variables = {**clean, **(env or {}), "MCP_EXPORTER_WEB_LISTEN_ADDRESS": listen}
-    with process(EXPORTER, *arguments, env=variables):
+    with process(*under, EXPORTER, *arguments, env=variables):
         wait_for(lambda: get(f"http://{listen}/-/healthy") or True)
         yield f"http://{listen}"
