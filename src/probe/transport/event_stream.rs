@@ -12,11 +12,11 @@ use crate::probe::ProbeError;
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
     /// Its type; empty means `message`.
-    pub(super) name: Vec<u8>,
+    pub name: Vec<u8>,
     /// Its data lines, joined by line feeds.
-    pub(super) data: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 /// The events of an answer.
@@ -63,7 +63,28 @@ impl EventStream {
 
 /// An event beyond its limit.
 #[derive(Debug, PartialEq, Eq)]
-struct TooLarge;
+pub struct TooLarge;
+
+/// The events of a stream that comes in these pieces, and whether one ended it that is larger than `max_event_bytes`.
+/// What an [`EventStream`] does, for tests that have no connection.
+pub fn events<'p>(
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+    max_event_bytes: usize,
+) -> (Vec<Event>, Result<(), TooLarge>) {
+    let mut parser = Parser::new(max_event_bytes);
+    let mut events = Vec::new();
+    for piece in pieces {
+        let mut input = Bytes::copy_from_slice(piece);
+        loop {
+            match parser.read(&mut input) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(too_large) => return (events, Err(too_large)),
+            }
+        }
+    }
+    (events, Ok(()))
+}
 
 /// Bytes to events; pure.
 #[derive(Debug)]
@@ -172,15 +193,8 @@ mod tests {
     use super::*;
 
     fn read_all(pieces: &[&[u8]], limit: usize) -> Result<Vec<Event>, TooLarge> {
-        let mut parser = Parser::new(limit);
-        let mut events = Vec::new();
-        for piece in pieces {
-            let mut input = Bytes::copy_from_slice(piece);
-            while let Some(event) = parser.read(&mut input)? {
-                events.push(event);
-            }
-        }
-        Ok(events)
+        let (events, end) = events(pieces.iter().copied(), limit);
+        end.map(|()| events)
     }
 
     /// Reads the text whole and byte by byte, which must make no difference.

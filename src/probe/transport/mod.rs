@@ -36,6 +36,7 @@ use bytes::Bytes;
 use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult, ResourceContents};
 
 pub use self::document::Plain;
+pub use self::event_stream::{Event, TooLarge, events};
 pub use self::family::Account;
 pub use self::fetch::{Fetch, fetch};
 pub use self::ledger::{Ledger, Remark};
