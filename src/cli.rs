@@ -61,9 +61,9 @@ enum Command {
     Check(CheckFlags),
     /// Tell those who write servers what to do better
     ///
-    /// Looks at the health and the lists of each server for two seconds. Calls no tool but one that the configuration names as
-    /// its health. Exit status: 0 nothing
-    /// of the severity that fails (--fail-on), 1 something, 2 any server could not be reached, or a wrong flag.
+    /// Looks at the health and the lists of each server for two seconds. Calls no tool but one that the configuration names
+    /// as its health. Exit status: 0 nothing of the severity that fails (--fail-on), 1 something, 2 any server could not be
+    /// reached, or a wrong flag.
     Lint(LintFlags),
     /// Compare what servers offer (tools, resources, prompts) with what was reviewed
     #[command(subcommand)]

@@ -137,7 +137,7 @@ def old_protocols():
     return table(
         "Old protocols",
         "Servers that are spoken to over HTTP+SSE, which is deprecated, or in a revision before 2025-06-18. They work; "
-        "clients will stop to speak to them. `mcp_protocol_offered_info` tells what else a server offers.",
+        "clients will stop speaking to them. `mcp_protocol_offered_info` tells what else a server offers.",
         [query(OLD_PROTOCOLS, "{{server}}", table=True)],
         transformations=[organize],
         overrides=overrides,

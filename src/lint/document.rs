@@ -8,7 +8,7 @@ use crate::health::{is_percentage, is_ratio};
 use crate::secret::Redactor;
 
 /// Sections whose shares of a whole are read.
-const SECTIONS: [&str; 5] = ["memory", "disk", "connection_pool", "pool", "database"];
+const SECTIONS: [&str; 4] = ["memory", "disk", "connection_pool", "pool"];
 
 /// Deeper than this nothing is read of a document either.
 const DEPTH: usize = 32;
@@ -44,13 +44,20 @@ impl Places {
         }
         match value {
             Value::Object(members) => members.iter().for_each(|(name, value)| {
+                let amounts = stated_share(members);
                 let length = path.len();
                 path.push_str(if length == 0 { "" } else { "." });
                 path.push_str(name);
                 if matches!(redactor.redact(name), std::borrow::Cow::Owned(_)) {
                     self.secrets.push(path.clone());
                 }
+                let before = self.percent_as_ratio.len();
                 self.look(key, name, value, path, redactor, depth + 1);
+                // A share that is small indeed, as the amounts beside it show.
+                let number = value.as_f64().unwrap_or_default();
+                if amounts.is_some_and(|share| (number / 100.0 - share).abs() < (number - share).abs()) {
+                    self.percent_as_ratio.truncate(before);
+                }
                 path.truncate(length);
             }),
             Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| {
@@ -80,6 +87,14 @@ impl Places {
             self.ratio_as_percent.push(path.to_owned());
         }
     }
+}
+
+/// The share that the amounts of a section give: used, and the most that may be.
+fn stated_share(section: &serde_json::Map<String, Value>) -> Option<f64> {
+    let amount =
+        |names: [&str; 2], unit: &str| names.iter().find_map(|name| section.get(&format!("{name}_{unit}"))?.as_f64());
+    let share = |unit: &str| Some(amount(["usage", "used"], unit)? / amount(["limit", "total"], unit)?);
+    ["bytes", "mb", "gb"].into_iter().find_map(share).filter(|share| share.is_finite())
 }
 
 /// Whether a field of this name holds a credential, if it holds a text.
@@ -204,6 +219,13 @@ mod tests {
             "connection_pool": {"pool_utilization": 42.5}, "cpu": {"percent": 0.3, "utilization": 7}}"#;
         let percent = ["checks.disk.percentage_used", "checks.memory.percentage"];
         check(json, &[], &percent, &["connection_pool.pool_utilization"]);
+        check(r#"{"memory": {"usage_mb": 2, "limit_mb": 512, "percentage": 0.39}}"#, &[], &[], &[]);
+        check(
+            r#"{"memory": {"usage_mb": 200, "limit_mb": 512, "percentage": 0.39}}"#,
+            &[],
+            &["memory.percentage"],
+            &[],
+        );
         check(r#"{"memory": {"percentage": 0, "utilization": 1}, "disk": {"percentage_used": 1.5}}"#, &[], &[], &[]);
     }
 

@@ -210,7 +210,7 @@ impl Findings<'_> {
             all.iter().filter(|(kind, it)| wrong(*kind, it)).map(|(kind, it)| named(*kind, it)).collect()
         };
         let nameless = places(&|_, it| it.name.is_empty());
-        let hidden = places(&|_, it| has_hidden_text(&it.name) || has_hidden_text(it.field("description")));
+        let hidden = places(&|kind, it| has_hidden_text(&it.to_value(kind)));
         let undescribed = places(&|kind, it| kind != Kind::Tools && is_blank(it.field("description")));
         let twice: Vec<String> = all
             .windows(2)
@@ -295,28 +295,20 @@ fn is_tool_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
-/// Marks that change the direction of text or hide it. Those that emoji are made of have their use.
-fn has_hidden_text(text: impl HiddenText) -> bool {
-    text.text().chars().any(|c| {
-        matches!(c, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            | '\u{1b}' | '\u{e0000}'..='\u{e01ff}')
-    })
-}
-
-/// A text, or a value that may be one.
-trait HiddenText {
-    fn text(&self) -> &str;
-}
-
-impl HiddenText for &String {
-    fn text(&self) -> &str {
-        self
-    }
-}
-
-impl HiddenText for &Value {
-    fn text(&self) -> &str {
-        self.as_str().unwrap_or_default()
+/// Marks that change the direction of text or hide it, anywhere in a definition. Those that emoji are made of have their
+/// use; line breaks too.
+fn has_hidden_text(definition: &Value) -> bool {
+    let hides = |text: &str| {
+        text.chars().any(|c| {
+            matches!(c, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+                | '\u{1b}' | '\u{e0000}'..='\u{e01ff}')
+        })
+    };
+    match definition {
+        Value::String(text) => hides(text),
+        Value::Array(items) => items.iter().any(has_hidden_text),
+        Value::Object(members) => members.iter().any(|(name, value)| hides(name) || has_hidden_text(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

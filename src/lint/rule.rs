@@ -109,7 +109,7 @@ rules! {
         "the transport of 2024-11-05 is deprecated, and clients drop it",
         "serve streamable HTTP; SDKs can serve both for a while";
     OLD_REVISION "old-revision" Warning: "a protocol revision before 2025-06-18",
-        "clients stop to speak it, and what it lacks (structured results, a version on each request) they miss",
+        "clients stop speaking it, and it lacks structured results and a version on each request",
         "update the SDK";
     UNLISTABLE "unlistable" Error: "a list that the server says it has and does not give",
         "agents see none of it",
@@ -138,7 +138,7 @@ rules! {
     NO_DESCRIPTION "no-description" Warning: "a tool without a description",
         "an agent can only guess what it does",
         "say in a sentence or two what it does and when to use it";
-    HIDDEN_TEXT "hidden-text" Warning: "characters that nobody sees in a description",
+    HIDDEN_TEXT "hidden-text" Warning: "characters that nobody sees in a definition",
         "an agent reads what no reviewer saw",
         "take them out; if you did not put them there, find out who did";
     CONTRADICTING_HINTS "contradicting-hints" Warning: "a tool that is `readOnlyHint` and `destructiveHint`",

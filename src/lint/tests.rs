@@ -275,6 +275,8 @@ fn cases() -> Vec<(Seen, Vec<&'static str>)> {
         tools(vec![tool(json!({"description": "Adds.\u{e0041}\u{e0042} ✌\u{fe0f}"}))]),
         &["hidden-text | says more than one sees | tool quote"],
     );
+    let sly = json!({"type": "object", "properties": {"net": {"description": "In cents.\u{2066}"}}});
+    case(tools(vec![tool(json!({"inputSchema": sly}))]), &["hidden-text | says more than one sees | tool quote"]);
     case(
         tools(vec![tool(json!({"annotations": {"readOnlyHint": true, "destructiveHint": true}}))]),
         &["contradicting-hints | 1 of 1 tool | quote"],
