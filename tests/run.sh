@@ -11,6 +11,7 @@ export MCP_EXPORTER_TEST_PYTHON="$environment/python/bin/python"
 export MCP_EXPORTER_TEST_PYTHON_FASTMCP2="$environment/python-fastmcp2/bin/python"
 export MCP_EXPORTER_TEST_NODE_MODULES="$environment/npm/node_modules"
 export MCP_EXPORTER_TEST_SCHEMATHESIS="$environment/python-schemathesis/bin/schemathesis"
+export MCP_EXPORTER_TEST_CARGO_TOOLS="$environment/cargo/bin"
 # For the tests that are not written in Rust.
 export MCP_EXPORTER_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/mcp-exporter" MCP_EXPORTER="${CARGO_TARGET_DIR:-$PWD/target}/debug/mcp-exporter"
 # Each test that saw a real server right, dead and right again adds a line.
@@ -96,12 +97,12 @@ rust_components() {
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 }
 
-# cargo-deny VERSION, unoptimized: it runs for a second, and compiles in one minute instead of three.
-cargo_deny() {
-    "$environment/cargo/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $1" && return
-    say "installing cargo-deny $1"
+# cargo_tool NAME VERSION, unoptimized: each runs for a second, and compiles in one minute instead of three.
+cargo_tool() {
+    cargo install --root "$environment/cargo" --list | grep -qx "$1 v$2:" && return
+    say "installing $1 $2"
     CARGO_TARGET_DIR="$environment/cargo/target" \
-        cargo install --quiet --locked --debug --root "$environment/cargo" --version "$1" cargo-deny
+        cargo install --quiet --locked --debug --root "$environment/cargo" --version "$2" "$1"
     rm -rf "$environment/cargo/target"
 }
 
@@ -112,7 +113,8 @@ python_environment python tests/requirements.txt
 python_environment python-fastmcp2 tests/requirements-fastmcp2.txt
 python_environment python-schemathesis tests/requirements-schemathesis.txt
 npm_environment
-cargo_deny 0.20.2
+cargo_tool cargo-deny 0.20.2
+cargo_tool cargo-cyclonedx 0.5.9
 
 say "format"
 cargo fmt --check
