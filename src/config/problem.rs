@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Node, Value};
+use crate::secret::MASK;
 
 /// Problems beyond this are not kept: nobody reads them, and a broken file must not keep us busy.
 const MOST_PROBLEMS: usize = 100;
@@ -302,13 +303,17 @@ impl Search<'_> {
     }
 }
 
-/// `.key`, or `["the key"]` where it is no plain word.
+/// `.key`, or `["the key"]` where it is no plain word. To YAML `{token:abc}`, without a space, is a key and nothing else: what
+/// follows the colon was meant as a value, and may be secret.
 fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match (plain, path.is_empty()) {
         (true, true) => path.push_str(key),
         (true, false) => path.extend([".", key]),
-        (false, _) => path.push_str(&format!("[{key:?}]")),
+        (false, _) => match key.find([':', '=']) {
+            Some(end) if end + 1 < key.len() => path.push_str(&format!("[{:?}]", format!("{}{MASK}", &key[..=end]))),
+            _ => path.push_str(&format!("[{key:?}]")),
+        },
     }
 }
 
