@@ -23,6 +23,7 @@ use crate::metrics::{Build, Own};
 use crate::on_demand::OnDemand;
 use crate::poll::{Doors, Supervisor};
 use crate::probe::Shared;
+use crate::replicas::{Replicas, States};
 use crate::shutdown::{Request, Signals};
 use crate::snapshot::SnapshotStore;
 use crate::target::{Address, FileMark};
@@ -166,8 +167,12 @@ impl App {
         let configs = self.reloader.subscribe();
         let store = Arc::new(SnapshotStore::default());
         // Before the first answer: a store that is still empty would look like a daemon with nothing left to poll.
-        store.retain(&configs.borrow().targets);
-        let own = Arc::new(Own::new(BUILD).with_sources(Arc::clone(&self.elsewhere.reports)));
+        let (shared, names) = (Arc::new(Shared::new()), States::default());
+        let replicas = Replicas::new(configs.clone(), Arc::clone(&shared), Arc::clone(&names));
+        let polled = replicas.subscribe();
+        store.retain(&polled.borrow().targets);
+        let own = Own::new(BUILD).with_sources(Arc::clone(&self.elsewhere.reports)).with_names(Arc::clone(&names));
+        let own = Arc::new(own);
         own.reloaded(true, SystemTime::now());
         raise_open_file_limit(&configs.borrow());
 
@@ -175,14 +180,14 @@ impl App {
         let serving = CancellationToken::new();
         let reload = Reload { reloader: Arc::clone(&self.reloader), own: Arc::clone(&own) };
         let on_request = reload.clone();
-        let (shared, doors) = (Arc::new(Shared::new()), Arc::new(Doors::default()));
+        let doors = Arc::new(Doors::default());
         let on_demand = Arc::new(OnDemand::new(configs.clone(), Arc::clone(&shared), Arc::clone(&doors)));
         let state = http::State {
             store: Arc::clone(&store),
             own: Arc::clone(&own),
             telemetry_path: self.settings.telemetry_path.clone(),
             route_prefix: self.settings.route_prefix.clone(),
-            ready: readiness(Arc::clone(&store), configs.clone()),
+            ready: readiness(Arc::clone(&store), names, configs.clone()),
             configs: configs.clone(),
             on_demand: Arc::clone(&on_demand),
             timeout_offset: self.settings.timeout_offset,
@@ -197,7 +202,8 @@ impl App {
         let supervisor = Supervisor::new(Arc::clone(&store), own, Arc::clone(&shared), doors);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(self.listeners, http::router(state), self.settings.gate.clone(), serving.clone()));
-        tasks.spawn(supervisor.run(configs, polling.clone()));
+        tasks.spawn(supervisor.run(polled, polling.clone()));
+        tasks.spawn(replicas.run(polling.clone()));
         tasks.spawn(on_demand.run(polling.clone()));
         let looking =
             discovery::watch(Arc::clone(&self.reloader), self.elsewhere.urls.clone(), shared, polling.clone());
@@ -297,11 +303,17 @@ impl Reload {
 }
 
 /// Ready once every server has been polled, or two intervals have passed.
-fn readiness(store: Arc<SnapshotStore>, configs: watch::Receiver<Arc<Config>>) -> http::Ready {
+fn readiness(store: Arc<SnapshotStore>, names: States, configs: watch::Receiver<Arc<Config>>) -> http::Ready {
     let started = Instant::now();
     let longest = configs.borrow().targets.iter().map(|target| target.timing.interval.get()).max();
     let patience = longest.unwrap_or(Duration::ZERO) * 2;
-    Arc::new(move || started.elapsed() >= patience || store.snapshot().targets.iter().all(|t| t.last.is_some()))
+    Arc::new(move || {
+        let all_polled = || {
+            names.load().iter().all(|name| name.looked_up)
+                && store.snapshot().targets.iter().all(|target| target.last.is_some())
+        };
+        started.elapsed() >= patience || all_polled()
+    })
 }
 
 /// Descriptors that are not connections to servers: listeners, scrapes, the runtime's own.

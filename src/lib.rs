@@ -20,6 +20,7 @@ pub mod passthrough;
 pub mod poll;
 pub mod probe;
 mod processes;
+pub mod replicas;
 pub mod review;
 pub mod secret;
 mod shutdown;

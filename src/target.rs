@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,7 +24,7 @@ use crate::units::PromDuration;
 /// One configured MCP server.
 #[derive(Clone, PartialEq)]
 pub struct Target {
-    /// The value of the label `server`; unique in a configuration.
+    /// The values of the labels `server` and `address`; unique in a configuration.
     pub name: TargetName,
     /// Labels that the configuration adds to each of its series.
     pub labels: Labels,
@@ -55,27 +56,77 @@ impl fmt::Debug for Target {
     }
 }
 
-/// A target's name. Cheap to clone.
+impl Target {
+    /// Whether it stands for a target at each address behind its name.
+    #[must_use]
+    pub fn has_replicas(&self) -> bool {
+        self.lookup_interval().is_some()
+    }
+
+    /// From one lookup of its name to the next, where it has a target at each address behind that.
+    #[must_use]
+    pub fn lookup_interval(&self) -> Option<PromDuration> {
+        match &self.endpoint.address {
+            Address::Http(http) => match http.resolve {
+                Resolve::All { interval } => Some(interval),
+                Resolve::Any | Resolve::Only(_) => None,
+            },
+            Address::Stdio(_) => None,
+        }
+    }
+
+    /// The same target at this address alone.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        let mut endpoint = Endpoint::clone(&self.endpoint);
+        if let Address::Http(http) = &mut endpoint.address {
+            http.resolve = Resolve::Only(address);
+        }
+        Self { name: self.name.at(address), endpoint: Arc::new(endpoint), ..self.clone() }
+    }
+}
+
+/// A target's name, and its address where there is a target at each address behind a name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TargetName(Arc<str>);
+pub struct TargetName {
+    server: Arc<str>,
+    address: Option<SocketAddr>,
+}
 
 impl TargetName {
     /// Wraps a name; the configuration has checked it.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(name.into())
+        Self { server: name.into(), address: None }
     }
 
-    /// The name as text.
+    /// The name of the replica at this address.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { server: Arc::clone(&self.server), address: Some(address) }
+    }
+
+    /// The name as text, the label `server`: replicas share it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.server
+    }
+
+    /// Which of the replicas it is, the label `address`; `None` where a server is one target.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 }
 
+/// The label that tells replicas apart, beside `server`.
+pub const ADDRESS_LABEL: &str = "address";
+
 impl fmt::Display for TargetName {
+    /// For people: `billing`, or `billing at 10.0.0.7:8000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.server)?;
+        self.address.map_or(Ok(()), |address| write!(f, " at {address}"))
     }
 }
 
@@ -199,6 +250,8 @@ pub struct HttpAddress {
     pub url: Url,
     /// Connect here instead of the URL's host (`unix:///run/mcp.sock:/mcp`).
     pub socket: Option<PathBuf>,
+    /// Which of the addresses behind the URL's host.
+    pub resolve: Resolve,
     /// Which of the HTTP transports.
     pub transport: HttpTransport,
     /// Settings of `https`.
@@ -212,6 +265,22 @@ pub struct HttpAddress {
     /// Whom it may connect to, where a query has named the URL; asked at every connection. `None`: the configuration has,
     /// and it may connect to whoever that is.
     pub allowed: Option<Arc<AllowList>>,
+}
+
+/// Which of the addresses behind the name in a URL are connected to. `Host` and what a certificate must say are the name's
+/// in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Resolve {
+    /// The first that takes the connection.
+    #[default]
+    Any,
+    /// Each of them, by a target of its own; who connects to the endpoint itself gets any.
+    All {
+        /// From one lookup of the name to the next.
+        interval: PromDuration,
+    },
+    /// This one.
+    Only(SocketAddr),
 }
 
 /// Which proxy stands between us and an HTTP address. A unix socket has none.
@@ -480,6 +549,7 @@ impl fmt::Debug for HttpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpAddress")
             .field("url", &self.to_string())
+            .field("resolve", &self.resolve)
             .field("transport", &self.transport)
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)

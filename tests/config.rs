@@ -124,7 +124,7 @@ fn the_examples_are_valid() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let target = &loaded.config.targets[0];
         match (file.file_stem().and_then(|stem| stem.to_str()).expect("a name"), &target.endpoint.address) {
-            ("example", _) => assert_eq!(loaded.config.targets.len(), 11),
+            ("example", _) => assert_eq!(loaded.config.targets.len(), 12),
             ("minimal-streamable-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Auto),
             ("minimal-sse", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Sse),
             ("minimal-http", Address::Http(http)) => assert_eq!(http.transport, HttpTransport::Document),

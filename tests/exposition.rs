@@ -21,6 +21,7 @@ use mcp_exporter::probe::{
     Answer, Exit, Failure, Phase, Phases, ProbeError, ProcessCounts, ProcessReport, Protection, Running, ServerInfo,
     Source, TlsVersion, Transport, Validity,
 };
+use mcp_exporter::replicas::{State, States};
 use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::{
     CatalogCounters, CatalogState, Counters, KindState, LastCatalog, LastPoll, PassthroughState, PollResult, Snapshot,
@@ -293,7 +294,11 @@ fn own() -> Own {
     let of_a_second = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     let listed = vec![state("/a \"b\".json", true, of_a_second), state("/c.json", false, None)];
     sources.store(Arc::new(Report { sources: listed, duplicates: 2 }));
-    let own = Own::new(Build { version: "0.1.0", commit: "", rustc: "rustc 1.95.0" }).with_sources(sources);
+    let (name, labels) = (TargetName::new("replicas"), labels(&[("team", "x")]));
+    let names = States::default();
+    names.store(Arc::new(vec![State { name, labels, looked_up: true, replicas: 64, left_out: 9_936, failures: 1 }]));
+    let own =
+        Own::new(Build { version: "0.1.0", commit: "", rustc: "rustc 1.95.0" }).with_sources(sources).with_names(names);
     own.reloaded(true, finished_at());
     own.servers(3);
     own
@@ -514,6 +519,31 @@ fn hostile_texts_stay_inside_their_labels() {
     }
 }
 
+/// Its address is a label of each of its series; the servers without replicas have none.
+#[test]
+fn replicas_differ_in_their_address() {
+    let addresses = ["10.0.0.1:8000", "[fd00::1]:8000"];
+    let replicas = addresses.map(|address| {
+        let mut state = TargetState::clone(&talkative());
+        state.name = state.name.at(address.parse().expect("an address"));
+        Arc::new(state)
+    });
+    let mut targets = replicas.to_vec();
+    targets.push(unpolled());
+    let snapshot = Snapshot { targets };
+    for (format, extension) in FORMATS {
+        let samples = parse_elsewhere(&render(&snapshot, None, format), extension);
+        let mut found: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        for (_, labels, _, _) in &samples {
+            assert_eq!(labels.contains_key("address"), labels["server"] == talkative().name.as_str());
+            *found.entry(labels.get("address").map(String::as_str)).or_default() += 1;
+        }
+        assert!(found[&None] > 1);
+        assert!(found[&Some(addresses[0])] > 50);
+        assert_eq!(found[&Some(addresses[0])], found[&Some(addresses[1])]);
+    }
+}
+
 #[test]
 fn no_series_is_written_twice() {
     let text = render(&Snapshot { targets: vec![talkative(), down(), unpolled()] }, Some(&own()), Format::OpenMetrics);
@@ -591,7 +621,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 93] = [
+const SPECIFIED: [(&str, &str, &[&str]); 96] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -667,6 +697,9 @@ const SPECIFIED: [(&str, &str, &[&str]); 93] = [
     ("mcp_passthrough_samples", "gauge", &[]),
     ("mcp_passthrough_dropped_total", "counter", &["reason"]),
     ("mcp_passthrough_failures_total", "counter", &["reason"]),
+    ("mcp_replicas", "gauge", &[]),
+    ("mcp_replicas_left_out", "gauge", &[]),
+    ("mcp_replica_lookup_failures_total", "counter", &["reason"]),
     ("mcp_exporter_build_info", "gauge", &["version", "commit", "rustc"]),
     ("mcp_exporter_config_last_reload_successful", "gauge", &[]),
     ("mcp_exporter_config_last_reload_success_timestamp_seconds", "gauge", &[]),
@@ -701,7 +734,9 @@ fn names_types_and_labels_are_the_specified_ones() {
 /// A configured label of such a name would make two of one series, and Prometheus would refuse the whole scrape.
 #[test]
 fn the_configuration_reserves_every_label_of_ours() {
-    for label in names::all().flat_map(|family| family.labels).map(|label| label.name).chain(["server", "le"]) {
+    for label in
+        names::all().flat_map(|family| family.labels).map(|label| label.name).chain(["server", "address", "le"])
+    {
         // Our own families carry no configured labels.
         let ours = ["commit", "rustc"].contains(&label);
         assert!(ours || RESERVED_LABELS.contains(&label), "{label}");

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may name itself and those before it. The last ones may name everything.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "units",
     "processes",
     "secret",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 17] = [
     "config",
     "probe",
     "discovery",
+    "replicas",
     "snapshot",
     "metrics",
     "poll",

@@ -41,6 +41,8 @@ debian_packages() {
     # kubectl 1.27 or later; Debian 12's own is older, and the tests of deploy/ say so.
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
     command -v tinyproxy >/dev/null || missing+=(tinyproxy)
+    # Names that lead where a test wants, for one process and without root.
+    compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
     command -v cc >/dev/null || missing+=(build-essential)
     command -v chromium >/dev/null || missing+=(chromium)
     { command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm)

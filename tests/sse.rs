@@ -280,6 +280,7 @@ impl Asking {
             address: Address::Http(Box::new(HttpAddress {
                 url: format!("http://{address}/sse").parse().expect("a URL"),
                 socket: None,
+                resolve: mcp_exporter::target::Resolve::Any,
                 transport: HttpTransport::Auto,
                 tls: TlsSettings::default(),
                 proxy: Proxy::default(),

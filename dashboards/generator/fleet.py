@@ -21,6 +21,18 @@ and bottomk(50, avg_over_time(({HEALTH})[$__range:$__interval] @ end()))"""
 OLD_PROTOCOLS = f"""max without (instance) (mcp_server_info{{{SERVERS}, transport="sse"}})
 or max without (instance) (mcp_server_info{{{SERVERS}, protocol_version=~"2024-.+|2025-03-26"}})"""
 
+# Servers whose replicas are not the same: how many versions, revisions and sets of tools there are of each.
+def different(what, metric, *besides):
+    kept = ", ".join(["instance", "pod", "address", "name", "transport", *besides])
+    return f"count without ({what}) (group without ({kept}) ({metric}{{{SERVERS}}})) > 1"
+
+
+DIFFERENT_VERSIONS = different("version", "mcp_server_info", "protocol_version")
+DIFFERENT_PROTOCOLS = different("protocol_version", "mcp_server_info", "version")
+DIFFERENT_TOOLS = f"""count without (hash) (
+  count_values without (instance, pod, address, kind) ("hash", mcp_catalog_hash{{{SERVERS}, kind="tools"}})
+) > 1"""
+
 FIRING = """time() - ALERTS_FOR_STATE{service="mcp", severity=~"critical|warning", job=~"$job"}
 and ignoring (alertstate) ALERTS{alertstate="firing", service="mcp", severity=~"critical|warning", job=~"$job"}"""
 
@@ -148,6 +160,32 @@ def old_protocols():
     )
 
 
+def replicas():
+    organize, overrides = columns(
+        ("server", "Server", [("links", [to_server()]), ("custom.minWidth", 160)]),
+        ("Value #A", "Versions", [("custom.width", 130)]),
+        ("Value #B", "Revisions", [("custom.width", 130)]),
+        ("Value #C", "Sets of tools", [("custom.width", 130)]),
+        hidden="/^(job|container|endpoint|service|prometheus|node)$/",
+    )
+    return table(
+        "Replicas that differ",
+        "Servers of which not every replica has the same version, protocol revision or tools, and how many different ones there "
+        "are. Replicas are the addresses behind a name (`resolve: all`) or pods with sidecars. A rollout is seen here, too.",
+        [
+            query(DIFFERENT_VERSIONS, "versions", table=True),
+            query(DIFFERENT_PROTOCOLS, "revisions", table=True),
+            query(DIFFERENT_TOOLS, "tools", table=True),
+        ],
+        transformations=[{"id": "merge", "options": {}}, organize],
+        overrides=overrides,
+        sort=[("Versions", True)],
+        width=24,
+        height=8,
+        no_value="✔ none",
+    )
+
+
 def firing():
     organize, overrides = columns(
         ("severity", "Severity", word(SEVERITY, 110)),
@@ -202,6 +240,7 @@ def build():
                 height=10,
             ),
             firing(),
+            replicas(),
             old_protocols(),
         ],
         time_from="now-6h",

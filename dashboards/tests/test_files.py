@@ -153,7 +153,7 @@ def test_links_lead_somewhere():
                 known = {v["name"] for v in board["templating"]["list"]} | {"__data", "__url_time_range"}
                 assert variable in known, variable
     table = json.dumps([panel for panel in panels("fleet") if panel["type"] == "table"])
-    assert table.count("/d/mcp-server/mcp-server?") == 3
+    assert table.count("/d/mcp-server/mcp-server?") == 4
     for part in ("var-server=${__data.fields.server:percentencode}", "var-job=${__data.fields.job:percentencode}",
                  "${__url_time_range}"):
         assert part in table

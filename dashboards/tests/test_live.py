@@ -99,6 +99,11 @@ mcp_catalog_changes_total{{server="{DEAD}",kind="tools",change="added"}} 1
 mcp_catalog_drift{{server="{DEAD}",kind="tools"}} 0
 mcp_process_last_exit_code{{server="{DEAD}"}} 0
 mcp_process_last_exit_signal{{server="{DEAD}"}} 0
+mcp_server_info{{server="{DEAD}",address="10.0.0.1:8000",name="x",version="1",protocol_version="2025-06-18",transport="streamable-http"}} 1
+mcp_server_info{{server="{DEAD}",address="10.0.0.2:8000",name="x",version="2",protocol_version="2025-11-25",transport="streamable-http"}} 1
+mcp_catalog_hash{{server="{DEAD}",address="10.0.0.1:8000",kind="tools"}} 1
+mcp_catalog_hash{{server="{DEAD}",address="10.0.0.2:8000",kind="tools"}} 2
+mcp_replicas{{server="{DEAD}"}} 2
 """
 
 

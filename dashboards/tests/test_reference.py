@@ -30,6 +30,8 @@ def read_reference():
         own = {label: set(values.split(", ")) - {""} for label, values in re.findall(r"`(\w+)`(?:: ([^;]*))?", labels)}
         if name.startswith("mcp_") and not name.startswith("mcp_exporter_"):
             own["server"] = set()
+            # Of those servers that are several addresses behind a name.
+            own["address"] = set()
         for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):
             found[name + suffix] = own | ({"le": set()} if suffix == "_bucket" else {})
     assert len(found) > 40, text
@@ -56,6 +58,9 @@ def check(expr, legends=()):
             closed = REFERENCE.get(metric, {}).get(matcher.name)
             if closed and "$" not in matcher.value:
                 assert set(matcher.value.split("|")) <= closed, f"{matcher.name} is never {matcher.value}"
+    aggregations = [node for node, _ in nodes(parse(expr)) if isinstance(node, promql_parser.AggregateExpr)]
+    # The label that `count_values` makes.
+    known |= {node.param.val for node in aggregations if isinstance(node.param, promql_parser.StringLiteral)}
     for node, _ in nodes(parse(expr)):
         if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
             assert set(node.modifier.labels) <= known

@@ -23,6 +23,7 @@ fn line(finding: &Finding) -> Object {
     let mut line = Object::default();
     line.put("timestamp", iso(finding.at));
     line.put("server", Some(finding.name.as_str()));
+    line.put("address", finding.name.address());
     line.put("status", Some(finding.word()));
     line.nest("labels", labels);
     if let Some(open) = finding.open_maintenance() {

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::look::Look;
 use crate::probe::Shared;
+use crate::replicas;
 use crate::target::Target;
 use crate::units::PromDuration;
 use finding::{Finding, Round};
@@ -100,7 +101,8 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> io::Result<Verdict> {
     let shared = Arc::new(Shared::new());
-    let mut kept: Vec<Kept> = targets.iter().map(|target| Kept::new(target.clone(), Arc::clone(&shared))).collect();
+    let targets = replicas::once(targets, &shared).await;
+    let mut kept: Vec<Kept> = targets.into_iter().map(|target| Kept::new(target, Arc::clone(&shared))).collect();
     let verdict = watch(&mut kept, options, screen, stop).await;
     stream::iter(&mut kept).for_each_concurrent(CONCURRENCY, Subject::close).await;
     verdict

@@ -64,7 +64,7 @@ impl<'a> Progress<'a> {
         }
         let left = total - self.done;
         if left <= NAMED {
-            let names: Vec<&str> = self.waiting.iter().flatten().map(TargetName::as_str).collect();
+            let names: Vec<String> = self.waiting.iter().flatten().map(TargetName::to_string).collect();
             line += &format!(", waiting for {}", names.join(", "));
         }
         // Back to the start of the line; what is longer than the terminal is cut there instead of wrapped.

@@ -128,7 +128,7 @@ fn list(findings: &[&Finding], look: Look) -> String {
 }
 
 fn row(finding: &Finding) -> [Cell; 5] {
-    let name = vec![span(STRONG, finding.name.as_str())];
+    let name = vec![span(STRONG, finding.name.to_string())];
     let status = vec![span(style_of(finding.status()), finding.word())];
     let nothing = || vec![span(QUIET, NOTHING)];
     match &finding.result {

@@ -11,17 +11,24 @@ use super::settings::{Checked, file};
 use crate::health::Ask;
 use crate::secret::{MASK, Redactor, Secret, SecretSource};
 use crate::target::{
-    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, TlsSettings,
+    Address, Argument, Auth, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Proxy, Resolve,
+    TlsSettings,
 };
 use crate::units::{ByteSize, PromDuration};
 
+/// What a cluster's DNS usually lets its answers be kept for.
+const USUAL_LOOKUP_INTERVAL: PromDuration = PromDuration::from_secs(30);
+const SHORTEST_LOOKUP_INTERVAL: PromDuration = PromDuration::from_secs(1);
 const USUAL_CONNECTION_AGE: PromDuration = PromDuration::from_secs(60 * 60);
 const USUAL_ANSWER_SIZE: ByteSize = ByteSize::mebibytes(1);
 
 /// What a server says about where it is, and nothing else.
+#[derive(Default)]
 pub(super) struct RawEndpoint {
     pub(super) url: Option<String>,
     pub(super) transport: Option<raw::Transport>,
+    pub(super) resolve: Option<raw::Resolve>,
+    pub(super) resolve_interval: Option<PromDuration>,
     pub(super) command: Option<String>,
     pub(super) args: Option<Vec<String>>,
     pub(super) env: Option<BTreeMap<String, Secret>>,
@@ -52,7 +59,7 @@ pub(super) fn resolve_address(
     base: &Path,
     findings: &mut Findings,
 ) -> Option<Resolved> {
-    let RawEndpoint { url, transport, command, args, env, cwd } = raw;
+    let RawEndpoint { url, transport, resolve, resolve_interval, command, args, env, cwd } = raw;
     match (url, command) {
         (Some(url), None) => {
             for (key, given) in [("args", args.is_some()), ("env", env.is_some()), ("cwd", cwd.is_some())] {
@@ -60,7 +67,15 @@ pub(super) fn resolve_address(
                     at.key(key).error(findings, format!("`{key}` with a `url`"), "it is for a `command` only");
                 }
             }
-            http(&url, transport, own, settings, at, findings)
+            let mut resolved = http(&url, transport, own, settings, at, findings)?;
+            if let Address::Http(http) = &mut resolved.address {
+                http.resolve = which_addresses(resolve, resolve_interval, http, at, findings);
+                // One would look the name up for itself, and choose.
+                if http.proxy == Proxy::Environment && matches!(http.resolve, Resolve::All { .. }) {
+                    http.proxy = Proxy::Direct;
+                }
+            }
+            Some(resolved)
         }
         (None, Some(program)) => {
             for (key, given) in [
@@ -69,6 +84,8 @@ pub(super) fn resolve_address(
                 ("tls", own.tls),
                 ("headers", own.headers),
                 ("proxy_url", at.child("proxy_url").is_some()),
+                ("resolve", resolve.is_some()),
+                ("resolve_interval", resolve_interval.is_some()),
             ] {
                 if given {
                     at.key(key).error(findings, format!("`{key}` with a `command`"), "it is for a `url` only");
@@ -96,6 +113,38 @@ pub(super) fn resolve_address(
             None
         }
     }
+}
+
+fn which_addresses(
+    resolve: Option<raw::Resolve>,
+    interval: Option<PromDuration>,
+    http: &HttpAddress,
+    at: At<'_>,
+    findings: &mut Findings,
+) -> Resolve {
+    if interval.is_some_and(|interval| interval < SHORTEST_LOOKUP_INTERVAL) {
+        let what = format!("shorter than {SHORTEST_LOOKUP_INTERVAL}");
+        at.key("resolve_interval").error(findings, what, "remove it for the default, 30s");
+    }
+    if resolve != Some(raw::Resolve::All) {
+        if interval.is_some() {
+            let what = "`resolve_interval` has no effect without `resolve: all`";
+            at.key("resolve_interval").warn(findings, what, "add that, or remove this");
+        }
+        return Resolve::Any;
+    }
+    if http.socket.is_some() {
+        at.key("resolve").error(
+            findings,
+            "`resolve: all` with a unix socket",
+            "a socket has no name to look up: remove it",
+        );
+    }
+    if matches!(http.proxy, Proxy::Through(_)) {
+        let what = "`resolve: all` through a proxy, which chooses the address itself";
+        at.key("resolve").error(findings, what, "write `proxy_url: direct`, or remove it");
+    }
+    Resolve::All { interval: interval.unwrap_or(USUAL_LOOKUP_INTERVAL) }
 }
 
 fn http(
@@ -150,6 +199,7 @@ fn http(
     let address = HttpAddress {
         url: parsed.url.clone(),
         socket: parsed.socket.clone(),
+        resolve: Resolve::Any,
         transport: match transport.unwrap_or(raw::Transport::Auto) {
             raw::Transport::Auto => HttpTransport::Auto,
             raw::Transport::StreamableHttp => HttpTransport::Streamable,

@@ -276,7 +276,8 @@ fn resolve_all(
 
 /// Labels that nobody may configure: those of our own metrics, where a second one of the name would fail the whole
 /// scrape, and those that Prometheus, its rules and its alerts give a meaning to.
-pub const RESERVED_LABELS: [&str; 25] = [
+pub const RESERVED_LABELS: [&str; 26] = [
+    "address",
     "alertname",
     "change",
     "check",

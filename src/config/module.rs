@@ -315,14 +315,7 @@ impl ModuleContext<'_, '_> {
         }
         let settings = own_settings.over(&self.defaults.clone().without_credentials());
         // Resolved as a server would be; whatever URL is asked about takes the place of this one.
-        let anywhere = RawEndpoint {
-            url: Some("https://localhost/".to_owned()),
-            transport,
-            command: None,
-            args: None,
-            env: None,
-            cwd: None,
-        };
+        let anywhere = RawEndpoint { url: Some("https://localhost/".to_owned()), transport, ..RawEndpoint::default() };
         let resolved = resolve_address(anywhere, own, &settings, at, self.base, findings);
         let health = health_settings(&settings);
         check_order(&own_thresholds, &health.reading.thresholds, at, findings);

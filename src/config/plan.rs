@@ -255,7 +255,7 @@ fn http_source(raw: raw::HttpSd, at: At<'_>, base: &Path, findings: &mut Finding
     // Nothing of `defaults`: that is for MCP servers.
     let settings: Checked =
         check(raw::Settings { proxy_url, tls, auth, headers, ..raw::Settings::default() }, at, base, findings);
-    let raw = RawEndpoint { url: Some(url?), transport: None, command: None, args: None, env: None, cwd: None };
+    let raw = RawEndpoint { url: Some(url?), ..RawEndpoint::default() };
     let resolved = resolve_address(raw, own, &settings, at, base, findings)?;
     let mut endpoint = endpoint(resolved, &settings, &at.variables());
     endpoint.max_answer_bytes = MOST_ANSWER_BYTES;

@@ -216,6 +216,13 @@ settings! {
         /// `auto` finds out by the URL and by asking.
         #[schemars(extend("default" = "auto"))]
         transport: Transport,
+        /// `all`: each address behind the host of `url` is a server of its own, with the label `address`; addresses that come
+        /// and go are followed. `any`: one connection, to whichever takes it.
+        #[schemars(extend("default" = "any"))]
+        resolve: Resolve,
+        /// From one lookup to the next, with `resolve: all`; at least 1s.
+        #[schemars(extend("default" = "30s"))]
+        resolve_interval: PromDuration,
         /// A program that speaks MCP on its standard streams, looked up in `PATH` where it has no slash. This or `url`.
         command: String,
         /// Arguments of `command`; hidden where they came from `${...}`.
@@ -317,6 +324,15 @@ pub(super) enum Transport {
     StreamableHttp,
     Sse,
     Http,
+}
+
+/// Which of the addresses behind a name.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum Resolve {
+    Any,
+    All,
 }
 
 /// How `https` is spoken.

@@ -148,7 +148,20 @@ impl<'a, 't> Resolver<'a, 't> {
 
     pub(super) fn server(&mut self, mut raw: raw::Server, at: At<'t>) {
         let settings = raw.take_settings();
-        let raw::Server { name, url, transport, command, args, env, cwd, poll, maintenance, .. } = raw;
+        let raw::Server {
+            name,
+            url,
+            transport,
+            resolve,
+            resolve_interval,
+            command,
+            args,
+            env,
+            cwd,
+            poll,
+            maintenance,
+            ..
+        } = raw;
         let own = OwnKeys {
             auth: settings.auth.is_some(),
             tls: settings.tls.is_some(),
@@ -170,7 +183,7 @@ impl<'a, 't> Resolver<'a, 't> {
             false => Arc::clone(&self.defaults.health),
         };
         check_order(&own_thresholds, &health.reading.thresholds, at, self.findings);
-        let raw = RawEndpoint { url, transport, command, args, env, cwd };
+        let raw = RawEndpoint { url, transport, resolve, resolve_interval, command, args, env, cwd };
         let resolved = resolve_address(raw, own, &settings, at, self.base, self.findings);
         let mut windows = check_windows(maintenance.unwrap_or_default(), at.key("maintenance"), self.findings);
         let name = self.name(name, resolved.as_ref(), at);

@@ -9,7 +9,9 @@ use crate::allow::AllowList;
 use crate::health::{Ask, Assess, HealthSettings};
 use crate::maintenance::{Weekly, When, Window};
 use crate::secret::{MASK, Redactor, SecretSource};
-use crate::target::{Address, Auth, Endpoint, HttpAddress, HttpTransport, PassthroughSettings, Proxy, Target, Timing};
+use crate::target::{
+    Address, Auth, Endpoint, HttpAddress, HttpTransport, PassthroughSettings, Proxy, Resolve, Target, Timing,
+};
 
 /// A map that keeps its order.
 #[derive(Default)]
@@ -211,7 +213,7 @@ fn of_endpoint(shown: &mut Shown, endpoint: &Endpoint, with_url: bool) {
 }
 
 fn of_http(shown: &mut Shown, http: &HttpAddress) {
-    let HttpAddress { url: _, socket: _, transport, tls, proxy, auth, headers, allowed: _ } = http;
+    let HttpAddress { url: _, socket: _, resolve, transport, tls, proxy, auth, headers, allowed: _ } = http;
     shown.plain(
         "transport",
         match transport {
@@ -221,6 +223,10 @@ fn of_http(shown: &mut Shown, http: &HttpAddress) {
             HttpTransport::Document => "http",
         },
     );
+    if let Resolve::All { interval } = resolve {
+        shown.plain("resolve", "all");
+        shown.plain("resolve_interval", interval.to_string());
+    }
     let mut of_tls = Shown::default();
     for (key, path) in [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
         of_tls.known(key, path.as_ref().map(|path| path.to_string_lossy().into_owned()));

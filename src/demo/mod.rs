@@ -29,7 +29,7 @@ use crate::health::HealthSettings;
 use crate::maintenance::Maintenance;
 use crate::target::{
     Address, Argument, CatalogSettings, Command, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, Labels, Proxy,
-    Target, TargetName, Timing, TlsSettings,
+    Resolve, Target, TargetName, Timing, TlsSettings,
 };
 use crate::units::PromDuration;
 
@@ -156,6 +156,7 @@ fn http(url: Url, transport: HttpTransport) -> Address {
     Address::Http(Box::new(HttpAddress {
         url,
         socket: None,
+        resolve: Resolve::Any,
         transport,
         tls: TlsSettings::default(),
         proxy: Proxy::default(),

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::snapshot::{LastPoll, PollResult, Snapshot, TargetState};
+use crate::target::TargetName;
 
 /// Longest filter text, in characters.
 pub(super) const LONGEST_TEXT: usize = 200;
@@ -61,7 +62,7 @@ impl From<PollResult> for Standing {
 /// What is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query {
-    /// Words that all have to be in the name, a label (`team=search`) or the reason of a failure; case does not matter.
+    /// Words that all have to be in the name, the address of a replica, a label (`team=search`) or the reason of a failure; case does not matter.
     pub(super) text: String,
     /// Only those that stand so.
     pub(super) standing: Option<Standing>,
@@ -71,6 +72,16 @@ pub(super) struct Query {
     pub(super) offset: usize,
     /// How many to show.
     pub(super) limit: usize,
+}
+
+/// The server of this name, and of several replicas the one at the `address` of the query.
+pub(super) fn named(name: &str, query: &str) -> TargetName {
+    let name = TargetName::new(name);
+    let given = url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "address");
+    match given.and_then(|(_, address)| address.parse().ok()) {
+        Some(address) => name.at(address),
+        None => name,
+    }
 }
 
 /// What was chosen.
@@ -120,7 +131,7 @@ pub(super) fn select(snapshot: Snapshot, query: &Query) -> Selection {
 fn has_word(target: &TargetState, word: &str) -> bool {
     let has = |text: &str| text.to_lowercase().contains(word);
     let failure = target.last.as_ref().and_then(|last| last.result.as_ref().err());
-    has(target.name.as_str())
+    has(&target.name.to_string())
         || target.labels.iter().any(|(name, value)| has(&format!("{name}={value}")))
         || failure.is_some_and(|error| error.failure.label() == word)
 }
@@ -134,7 +145,7 @@ pub(super) mod tests {
     use crate::maintenance::Maintenance;
     use crate::probe::{Answer, Failure, Phases, ProbeError, Protection, Source};
     use crate::snapshot::Counters;
-    use crate::target::{Labels, TargetName};
+    use crate::target::Labels;
 
     /// A target that has stood so for `seconds`; `None` for one that has not been polled.
     pub(in crate::http) fn target(name: &str, team: &str, standing: Standing, seconds: u64) -> Arc<TargetState> {

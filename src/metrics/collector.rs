@@ -13,12 +13,14 @@ use prometheus_client::encoding::{
     GaugeValueEncoder, LabelKeyEncoder, LabelSetEncoder, MetricEncoder, NoLabelSet,
 };
 
-use super::names::{self, Family, OfServer};
+use super::names::{self, Family, OfName, OfServer};
 use crate::catalog::{ChangeKind, Kind};
 use crate::health::Status;
 use crate::passthrough::Reason;
 use crate::probe::{Failure, Phase};
+use crate::replicas::State;
 use crate::snapshot::{CatalogState, KindState, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
+use crate::target::{ADDRESS_LABEL, Labels, TargetName};
 
 /// The series of every server in one snapshot.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Collector for SnapshotCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Family outside, targets inside: both formats want the lines of one family together. So every target is looked
         // at forty times in a scrape, and its labels are needed sixty times: they are put together once, side by side.
-        let labels = TargetLabels::of(&self.snapshot);
+        let labels = TargetLabels::of(self.snapshot.targets.iter().map(|target| (&target.name, &target.labels)));
         for (id, family) in &names::SERVER {
             let mut out = FamilyWriter::new(&mut encoder, family);
             for (target, labels) in self.snapshot.targets.iter().zip(labels.iter()) {
@@ -42,6 +44,23 @@ impl Collector for SnapshotCollector {
         }
         Ok(())
     }
+}
+
+/// What is known of the names that lead to several servers: of each name, not of each server.
+pub(super) fn write_names(states: &[State], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let labels = TargetLabels::of(states.iter().map(|state| (&state.name, &state.labels)));
+    for (id, family) in &names::NAME {
+        let mut out = FamilyWriter::new(encoder, family);
+        for (state, labels) in states.iter().zip(labels.iter()) {
+            out.target = Some(labels);
+            match id {
+                OfName::Replicas => out.gauge(&[], state.looked_up.then_some(state.replicas as f64))?,
+                OfName::LeftOut => out.gauge(&[], state.looked_up.then_some(state.left_out as f64))?,
+                OfName::LookupFailures => out.counter(&[("reason", Failure::Dns.label())], state.failures)?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The gauges of one server, without the labels that say which: for `/probe`.
@@ -401,13 +420,17 @@ struct TargetLabels<'a> {
 }
 
 impl<'a> TargetLabels<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
+    fn of(targets: impl ExactSizeIterator<Item = (&'a TargetName, &'a Labels)>) -> Self {
         let mut text = String::new();
-        let mut ends = Vec::with_capacity(snapshot.targets.len());
-        for target in &snapshot.targets {
+        let mut ends = Vec::with_capacity(targets.len());
+        for (name, labels) in targets {
             let start = text.len();
             let mut last = (0, "");
-            for (name, value) in [("server", target.name.as_str())].into_iter().chain(target.labels.iter()) {
+            // An address needs no escaping, and is not the last: what is, the library writes.
+            if let Some(address) = name.address() {
+                write!(text, "{ADDRESS_LABEL}=\"{address}\"").expect("a String takes every write");
+            }
+            for (name, value) in [("server", name.as_str())].into_iter().chain(labels.iter()) {
                 if text.len() > start {
                     text.push(',');
                 }

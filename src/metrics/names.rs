@@ -87,7 +87,16 @@ impl Kind {
 
 /// Every family: the servers' first, in the order in which they are written.
 pub fn all() -> impl Iterator<Item = &'static Family> {
-    SERVER.iter().map(|(_, family)| family).chain(EXPORTER.iter().map(|(_, family)| family))
+    let names = NAME.iter().map(|(_, family)| family);
+    SERVER.iter().map(|(_, family)| family).chain(names).chain(EXPORTER.iter().map(|(_, family)| family))
+}
+
+/// A family with one set of series per server with `resolve: all`, without the label `address`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfName {
+    Replicas,
+    LeftOut,
+    LookupFailures,
 }
 
 /// A family with one set of series per server; the collector has an arm for each.
@@ -406,6 +415,18 @@ pub(super) static SERVER: [(OfServer, Family); 75] = [
         "Readings of the server's own metrics that failed, by reason; polls do not fail with them.")),
 ];
 
+#[rustfmt::skip]
+pub(super) static NAME: [(OfName, Family); 3] = [
+    (OfName::Replicas, Family::new("mcp_replicas", Gauge, &[],
+        "Addresses behind the name of a server with resolve: all, each of them polled.")),
+    (OfName::LeftOut, Family::new("mcp_replicas_left_out", Gauge, &[],
+        "Addresses behind the name that are not polled, because there are more than 64.")),
+    (OfName::LookupFailures, Family::new("mcp_replica_lookup_failures_total", Counter, &[
+            Label { name: "reason", values: &["dns"] },
+        ],
+        "Lookups of the name that failed; the addresses that were known before stay.")),
+];
+
 /// A file or a URL that lists servers: `kind` is `server_files`, `file_sd`, `http_sd` or `mcp_config`.
 const SOURCE: [Label; 2] = [open("kind"), open("source")];
 
@@ -501,6 +522,7 @@ mod tests {
         for family in all().filter(|family| family.labels.iter().any(|label| label.name == "reason")) {
             let said = match family.name {
                 "mcp_passthrough_dropped_total" => &Reason::ALL.map(Reason::label)[..],
+                "mcp_replica_lookup_failures_total" => &[Failure::Dns.label()],
                 _ => &Failure::ALL.map(Failure::label)[..],
             };
             assert_eq!(family.labels[0].values, said, "{}", family.name);

@@ -9,10 +9,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::runtime::Handle;
 
-use super::collector::{FamilyWriter, epoch_seconds};
+use super::collector::{FamilyWriter, epoch_seconds, write_names};
 use super::names::{self, OfExporter};
 use super::process::Process;
 use crate::discovery::{Report, Reports, SourceState};
+use crate::replicas::{State, States};
 
 /// What this program was built from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Own {
     build: Build,
     /// Where servers come from.
     sources: Reports,
+    /// Names that lead to several servers.
+    names: States,
     servers: AtomicU64,
     polls_in_flight: AtomicU64,
     lag_buckets: [AtomicU64; LAG_BUCKETS.len() + 1],
@@ -65,6 +68,7 @@ impl Own {
         Self {
             build,
             sources: Reports::default(),
+            names: States::default(),
             servers: AtomicU64::new(0),
             polls_in_flight: AtomicU64::new(0),
             lag_buckets: Default::default(),
@@ -78,6 +82,12 @@ impl Own {
     #[must_use]
     pub fn with_sources(self, sources: Reports) -> Self {
         Self { sources, ..self }
+    }
+
+    /// Tells of the names that these states are about, too.
+    #[must_use]
+    pub fn with_names(self, names: States) -> Self {
+        Self { names, ..self }
     }
 
     /// A poll has begun; it ends when the guard is dropped.
@@ -113,6 +123,7 @@ impl Own {
         OwnReading {
             build: self.build,
             sources: self.sources.load_full(),
+            names: self.names.load_full(),
             servers: self.servers.load(Relaxed),
             polls_in_flight: self.polls_in_flight.load(Relaxed),
             lag_buckets: std::array::from_fn(|index| self.lag_buckets[index].load(Relaxed)),
@@ -130,6 +141,7 @@ impl Own {
 pub(super) struct OwnReading {
     build: Build,
     sources: Arc<Report>,
+    names: Arc<Vec<State>>,
     servers: u64,
     polls_in_flight: u64,
     lag_buckets: [u64; LAG_BUCKETS.len() + 1],
@@ -143,6 +155,7 @@ pub(super) struct OwnReading {
 
 impl Collector for OwnReading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        write_names(&self.names, &mut encoder)?;
         names::EXPORTER
             .iter()
             .try_for_each(|(id, family)| self.write_samples(*id, &mut FamilyWriter::new(&mut encoder, family)))

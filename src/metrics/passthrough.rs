@@ -5,6 +5,7 @@
 //! counter `jobs_total`) depends on names alone: the first server's. A label that the exporter puts on itself becomes
 //! `exported_...`, as Prometheus does it with its own.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::{Format, names};
 use crate::passthrough::{Exposition, Family, Kind, Part, Sample};
 use crate::snapshot::{Snapshot, TargetState};
+use crate::target::ADDRESS_LABEL;
 
 /// Names that Prometheus gives to series of its own, for every scrape.
 const OF_PROMETHEUS: [&str; 3] = ["up", "ALERTS", "ALERTS_FOR_STATE"];
@@ -203,7 +205,11 @@ fn describe(name: &str, word: &str, help: &str, format: Format, text: &mut Strin
 
 impl<'a> Prefix<'a> {
     fn new(target: &'a TargetState, exposition: &'a Exposition) -> Self {
-        let own = || std::iter::once(("server", target.name.as_str())).chain(target.labels.iter());
+        let own = || {
+            let address = target.name.address().map(|address| (ADDRESS_LABEL, Cow::Owned(address.to_string())));
+            let configured = target.labels.iter().map(|(name, value)| (name, Cow::Borrowed(value)));
+            address.into_iter().chain([("server", Cow::Borrowed(target.name.as_str()))]).chain(configured)
+        };
         let mut labels = String::new();
         for (name, value) in own() {
             if !labels.is_empty() {

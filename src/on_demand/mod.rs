@@ -144,7 +144,7 @@ impl OnDemand {
         drop(gate);
         self.kept.end_changed(|key| {
             let (_, target) = choose(config, &key.query()).ok()?;
-            (!target.poll).then(|| Arc::clone(&target.endpoint))
+            (!has_poller(&target)).then(|| Arc::clone(&target.endpoint))
         });
     }
 
@@ -164,7 +164,7 @@ impl OnDemand {
         let gate = Arc::clone(&self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         let _turn = gate.enter(ends).await?;
         let began = Instant::now();
-        let traced = match target.poll {
+        let traced = match has_poller(&target) {
             true => self.doors.ask(&target.name, ends).await.map_err(|no| match no {
                 NoAnswer::Busy => Refusal::busy("somebody else waits for this server", "ask again later"),
                 NoAnswer::NotPolled => Refusal::busy("this server's poller is not there just now", "ask again later"),
@@ -189,6 +189,11 @@ impl OnDemand {
         self.kept.end_surplus(self.configs.borrow().probe.max_sessions);
         traced
     }
+}
+
+/// Whether the daemon polls this very target. Those it polls at each address behind a name are others.
+fn has_poller(target: &Target) -> bool {
+    target.poll && !target.has_replicas()
 }
 
 /// As long as the daemon's own poll of it could take.

@@ -79,6 +79,7 @@ async fn attempts(
         if let Some(error) = error {
             debug!(
                 server = target.name.as_str(),
+                address = target.name.address().map(display),
                 attempt = number + 1,
                 reason = error.failure.label(),
                 "attempt failed: {}",
@@ -119,5 +120,5 @@ pub fn out_of_time(what: &str) -> Traced {
 /// Puts the target's name on what is logged below us, which does not know it: a child's own words, above all. Nothing
 /// below us logs more than debugging needs, so that without it this costs nothing.
 pub(super) fn span_of(target: &Target) -> Span {
-    debug_span!("session", server = target.name.as_str())
+    debug_span!("session", server = target.name.as_str(), address = target.name.address().map(display))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{Instrument as _, debug, info, warn};
 
 use super::attempts::{self, span_of};
@@ -159,7 +160,7 @@ enum Aside {
 /// Logs what is new, and only that: a change of status, and fields that had to be dropped.
 fn tell(target: &Target, before: &TargetState, after: &TargetState) {
     let Some(now) = &after.last else { return };
-    let server = target.name.as_str();
+    let (server, address) = (target.name.as_str(), target.name.address().map(display));
     let from = before.last.as_ref().map(|last| (last.status(), last.result.is_ok()));
     let to = (now.status(), now.result.is_ok());
     if from != Some(to) {
@@ -170,6 +171,7 @@ fn tell(target: &Target, before: &TargetState, after: &TargetState) {
             Ok(answer) if to.0 == Status::Healthy => {
                 info!(
                     server,
+                    address,
                     from,
                     to = word(to),
                     duration,
@@ -179,26 +181,41 @@ fn tell(target: &Target, before: &TargetState, after: &TargetState) {
             }
             Ok(answer) => {
                 let said = answer.document.message.as_deref();
-                warn!(server, from, to = word(to), duration, said, "status changed");
+                warn!(server, address, from, to = word(to), duration, said, "status changed");
             }
             Err(error) => {
                 let hint = error.hint.as_deref();
                 let reason = error.failure.label();
-                warn!(server, from, to = word(to), reason, duration, hint, "status changed: {}", error.chain());
+                warn!(
+                    server,
+                    address,
+                    from,
+                    to = word(to),
+                    reason,
+                    duration,
+                    hint,
+                    "status changed: {}",
+                    error.chain()
+                );
             }
         }
     }
     let enforced = |last: &LastPoll| last.protection.auth_enforced;
     match (before.last.as_ref().and_then(enforced), enforced(now)) {
-        (Some(true) | None, Some(false)) => warn!(server, "answers requests without credentials"),
-        (Some(false), Some(true)) => info!(server, "refuses requests without credentials again"),
+        (Some(true) | None, Some(false)) => warn!(server, address, "answers requests without credentials"),
+        (Some(false), Some(true)) => info!(server, address, "refuses requests without credentials again"),
         _ => {}
     }
     if let Ok(answer) = &now.result {
         let dropped = &answer.document.invalid_fields;
         let dropped_before = before.last.as_ref().and_then(|last| last.result.as_ref().ok());
         if !dropped.is_empty() && dropped_before.map(|answer| &answer.document.invalid_fields) != Some(dropped) {
-            warn!(server, fields = dropped.join(", "), "dropped fields of the health document that cannot be right");
+            warn!(
+                server,
+                address,
+                fields = dropped.join(", "),
+                "dropped fields of the health document that cannot be right"
+            );
         }
     }
 }
@@ -208,21 +225,21 @@ const MOST_CHANGES: usize = 50;
 
 /// Logs what is new about the catalog: each change, and what it has become.
 fn tell_catalog(target: &Target, read: &CatalogReport, before: &CatalogState, after: &CatalogState) {
-    let server = target.name.as_str();
+    let (server, address) = (target.name.as_str(), target.name.address().map(display));
     for (kind, change) in read.changes.iter().take(MOST_CHANGES) {
         let name = text::clean(&change.name, HealthLimits::LABEL_CHARS, &target.endpoint.redactor.0);
-        warn!(server, kind = kind.label(), name = &*name, change = change.what.label(), "the catalog changed");
+        warn!(server, address, kind = kind.label(), name = &*name, change = change.what.label(), "the catalog changed");
     }
     if read.changes.len() > MOST_CHANGES {
-        warn!(server, more = read.changes.len() - MOST_CHANGES, "the catalog changed in further places");
+        warn!(server, address, more = read.changes.len() - MOST_CHANGES, "the catalog changed in further places");
     }
     let last = match &read.result {
         Err(error) if before.last.is_some() || before.counters.failures == [0; Failure::ALL.len()] => {
-            warn!(server, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
+            warn!(server, address, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
             return;
         }
         Err(error) => {
-            debug!(server, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
+            debug!(server, address, reason = error.failure.label(), "the catalog could not be read: {}", error.chain());
             return;
         }
         Ok(last) => last,
@@ -232,34 +249,34 @@ fn tell_catalog(target: &Target, read: &CatalogReport, before: &CatalogState, af
         let was = before.last.as_ref().map(|last| &last.kinds[kind as usize]);
         let kind = kind.label();
         if now.varies && was.is_none_or(|was| !was.varies) {
-            warn!(server, kind, "the list differs from reading to reading: its changes are not told");
+            warn!(server, address, kind, "the list differs from reading to reading: its changes are not told");
         }
         let (drift, drifted) = (now.drift.unwrap_or(0), was.and_then(|was| was.drift).unwrap_or(0));
         if drift > 0 && drift != drifted {
             let hint = "`mcp-exporter catalog diff` shows how";
-            warn!(server, kind, definitions = drift, hint, "the catalog is not what was reviewed");
+            warn!(server, address, kind, definitions = drift, hint, "the catalog is not what was reviewed");
         } else if drift == 0 && drifted > 0 {
-            info!(server, kind, "the catalog is what was reviewed again");
+            info!(server, address, kind, "the catalog is what was reviewed again");
         }
     }
     for kind in &read.cut {
         if after.counters.cut[*kind as usize] == 1 {
-            warn!(server, kind = kind.label(), "the list is longer than what is read of one, and was cut");
+            warn!(server, address, kind = kind.label(), "the list is longer than what is read of one, and was cut");
         }
     }
 }
 
 /// Logs that the target's own metrics cannot be read, and what of them is dropped: each once, until it is otherwise.
 fn tell_passthrough(target: &Target, read: &PassthroughReport, before: Option<&PassthroughState>) {
-    let server = target.name.as_str();
+    let (server, address) = (target.name.as_str(), target.name.address().map(display));
     let had = before.is_none_or(|before| before.last.is_some());
     match &read.result {
         Err(error) => {
             let reason = error.failure.label();
             if had {
-                warn!(server, reason, "the server's own metrics could not be read: {}", error.chain());
+                warn!(server, address, reason, "the server's own metrics could not be read: {}", error.chain());
             } else {
-                debug!(server, reason, "the server's own metrics could not be read: {}", error.chain());
+                debug!(server, address, reason, "the server's own metrics could not be read: {}", error.chain());
             }
         }
         Ok((_, dropped)) => {
@@ -269,7 +286,7 @@ fn tell_passthrough(target: &Target, read: &PassthroughReport, before: Option<&P
             let first: Vec<&str> =
                 Reason::ALL.iter().filter(|reason| news(reason)).map(|reason| reason.label()).collect();
             if !first.is_empty() {
-                warn!(server, reasons = first.join(", "), "dropped samples of the server's own metrics");
+                warn!(server, address, reasons = first.join(", "), "dropped samples of the server's own metrics");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Owns every poller, and makes what runs equal to what is configured.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,8 @@ impl Supervisor {
         let wanted: HashMap<&TargetName, &Target> =
             config.targets.iter().filter(|target| target.poll).map(|target| (&target.name, target)).collect();
         self.store.retain(&config.targets);
-        self.own.servers(wanted.len());
+        // Replicas are one server.
+        self.own.servers(wanted.keys().map(|name| name.as_str()).collect::<HashSet<_>>().len());
 
         let ended: Vec<TargetName> = self
             .running
@@ -100,7 +101,7 @@ impl Supervisor {
             }
         }
         // A successor starts only when its predecessor is gone: two conversations with one server would overlap.
-        let mut leaving: std::collections::HashSet<TargetName> = ended.into_iter().collect();
+        let mut leaving: HashSet<TargetName> = ended.into_iter().collect();
         while !leaving.is_empty() {
             match self.pollers.join_next().await {
                 Some((name, end)) if !leaving.remove(&name) => self.restart(&name, end.err()),
@@ -156,7 +157,12 @@ impl Supervisor {
     fn restart(&mut self, name: &TargetName, failure: Option<tokio::task::JoinError>) {
         let Some(running) = self.running.remove(name) else { return };
         let cause = failure.map_or_else(|| "it returned".to_owned(), |failure| failure.to_string());
-        error!(server = name.as_str(), cause, "the poller ended unexpectedly; starting it again");
+        error!(
+            server = name.as_str(),
+            address = name.address().map(display),
+            cause,
+            "the poller ended unexpectedly; starting it again"
+        );
         self.start(running.target, self.running.len());
     }
 

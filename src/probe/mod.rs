@@ -17,4 +17,4 @@ pub use outcome::{
 pub use process::{Exit, ProcessCounts, ProcessReport, Running};
 pub use session::{CLOSE_GRACE, Session};
 pub(crate) use transport::AcceptAny;
-pub use transport::{Fetch, Offers, Page, Shared, fetch};
+pub use transport::{Fetch, Offers, Page, Shared, addresses, fetch};

@@ -22,4 +22,5 @@ mod prometheus;
 mod protocol;
 mod proxies;
 mod real_servers;
+mod replicas;
 mod secrets;

@@ -111,6 +111,7 @@ fn endpoint(url: &str, change: impl FnOnce(&mut HttpAddress)) -> Endpoint {
     let mut address = HttpAddress {
         url: url.parse().unwrap(),
         socket: None,
+        resolve: mcp_exporter::target::Resolve::Any,
         transport: HttpTransport::Streamable,
         tls: TlsSettings::default(),
         proxy: Proxy::default(),

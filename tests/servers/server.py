@@ -20,7 +20,9 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=["fastmcp", "sdk"], required=True)
     parser.add_argument("--transport", choices=["streamable-http", "sse", "stdio"], required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--version", default="1.2.3", help="which FastMCP's server says it has")
     parser.add_argument("--socket", help="listen on this unix socket instead of a port")
     parser.add_argument("--certificate", help="speak TLS with this; with --key")
     parser.add_argument("--key")
@@ -40,7 +42,7 @@ def build(options):
         from fastmcp import FastMCP
 
         cache = {"cache_ttl": options.cache_seconds} if options.cache_seconds else {}
-        server = FastMCP("fastmcp-server", version="1.2.3", **cache)
+        server = FastMCP("fastmcp-server", version=options.version, **cache)
         make = lambda: server.http_app(transport="sse") if options.transport == "sse" else server.http_app(**http)
     else:
         try:
@@ -155,7 +157,7 @@ def main():
 
     if options.journal:
         app = Journal(app, options.journal)
-    where = {"uds": options.socket} if options.socket else {"host": "127.0.0.1", "port": options.port}
+    where = {"uds": options.socket} if options.socket else {"host": options.host, "port": options.port}
     if options.certificate:
         where |= {"ssl_certfile": options.certificate, "ssl_keyfile": options.key}
     uvicorn.run(app, **where, log_level="warning", timeout_graceful_shutdown=1)

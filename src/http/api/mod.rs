@@ -15,9 +15,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::answer::{Answers, Kind};
-use super::select::{LONGEST_TEXT, Query, Standing, select};
+use super::select::{LONGEST_TEXT, Query, Standing, named, select};
 use crate::snapshot::SnapshotStore;
-use crate::target::TargetName;
 
 pub(super) use openapi::description;
 
@@ -45,10 +44,15 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, RawQuery(qu
 }
 
 /// `GET /api/v1/servers/NAME`
-pub(super) async fn server(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>) -> Response {
+pub(super) async fn server(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(name): Path<String>,
+) -> Response {
     let Api { store, answers } = api;
     let make = move || {
-        let name = TargetName::new(&name);
+        let name = named(&name, query.as_deref().unwrap_or_default());
         match (store.state(&name), store.target(&name), store.history(&name)) {
             (Some(state), Some(target), Some(history)) => {
                 json(StatusCode::OK, &view::ServerDetails::of(&state, &target, &history))
@@ -57,7 +61,9 @@ pub(super) async fn server(State(api): State<Api>, headers: HeaderMap, Path(name
                 StatusCode::NOT_FOUND,
                 &view::Problem {
                     error: "no server of this name is polled".to_owned(),
-                    hint: "api/v1/servers lists those that are; `/` in a name is written `%2F`".to_owned(),
+                    hint: "api/v1/servers lists those that are; `/` in a name is written `%2F`, and a server that has \
+                           a `replica_address` needs `?address=`"
+                        .to_owned(),
                 },
             ),
         }

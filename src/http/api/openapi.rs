@@ -52,11 +52,15 @@ pub(in crate::http) fn description() -> Value {
             "/servers/{name}": { "get": {
                 "operationId": "getServer",
                 "summary": "Everything about one server, its history included.",
-                "parameters": [{
-                    "name": "name", "in": "path", "required": true,
-                    "description": "The name; `/` in it is written `%2F`.",
-                    "schema": { "type": "string", "minLength": 1 },
-                }],
+                "parameters": [
+                    {
+                        "name": "name", "in": "path", "required": true,
+                        "description": "The name; `/` in it is written `%2F`.",
+                        "schema": { "type": "string", "minLength": 1 },
+                    },
+                    query("address", "Which replica, of a server that has a `replica_address`.",
+                        json!({ "type": "string" })),
+                ],
                 "responses": {
                     "200": answer("The server.", &details),
                     "404": answer("No server of this name is polled.", &problem),

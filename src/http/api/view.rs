@@ -160,6 +160,9 @@ impl Servers {
 struct Server {
     /// Its name, the label `server`.
     name: String,
+    /// Which of its replicas it is, of a server with `resolve: all`: the label `address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica_address: Option<String>,
     /// Its configured labels.
     labels: BTreeMap<String, String>,
     status: Status,
@@ -206,6 +209,7 @@ impl Server {
         let document = answer.map(|answer| &answer.document);
         Self {
             name: text(state.name.as_str()),
+            replica_address: state.name.address().map(|address| address.to_string()),
             labels: labels(&state.labels),
             status: Standing::of(state).into(),
             maintenance: state.maintenance.at(SystemTime::now()).map(Maintenance::of),

@@ -173,7 +173,7 @@ fn filter(wish: &Wish, selection: &Selection) -> Markup {
 
 fn card(target: &Arc<TargetState>, store: &SnapshotStore, now: SystemTime) -> Markup {
     let standing = Standing::of(target);
-    let name = target.name.as_str();
+    let name = &target.name;
     let polls = store.polls(&target.name);
     html! {
         li class={ "card " (standing.word()) } data-key=(name) data-status=(standing.word()) {

@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::answer::{Answers, Kind};
-use super::select::Standing;
+use super::select::{Standing, named};
 use crate::snapshot::{SnapshotStore, TargetState};
 use crate::target::TargetName;
 
@@ -53,13 +53,15 @@ pub(super) async fn server(
     State(pages): State<Pages>,
     headers: HeaderMap,
     uri: Uri,
+    RawQuery(query): RawQuery,
     Path(name): Path<String>,
 ) -> Response {
     let Pages { store, answers, metrics } = pages;
     let make = move || {
         let root = root(uri.path(), &name);
+        let id = named(&name, query.as_deref().unwrap_or_default());
         let frame = Frame { root: &root, metrics: &metrics };
-        match server::page(&frame, &store, &TargetName::new(&name), SystemTime::now()) {
+        match server::page(&frame, &store, &id, SystemTime::now()) {
             Some(page) => (StatusCode::OK, page.into_string()),
             None => (StatusCode::NOT_FOUND, server::unknown(&frame, &store, &name).into_string()),
         }
@@ -74,8 +76,8 @@ fn root(path: &str, name: &str) -> String {
 }
 
 /// The path of a server's page below the fleet's.
-fn path_of(name: &str) -> String {
-    let mut path = String::from("servers/");
+fn path_of(id: &TargetName) -> String {
+    let (mut path, name) = (String::from("servers/"), id.as_str());
     for byte in name.bytes() {
         match byte {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'~' | b':' | b'@' => path.push(byte.into()),
@@ -83,6 +85,12 @@ fn path_of(name: &str) -> String {
             b'.' if name.bytes().any(|byte| byte != b'.') => path.push('.'),
             byte => path.push_str(&format!("%{byte:02X}")),
         }
+    }
+    if let Some(address) = id.address() {
+        path.push('?');
+        let start = path.len();
+        let mut query = url::form_urlencoded::Serializer::for_suffix(path, start);
+        return query.append_pair("address", &address.to_string()).finish();
     }
     path
 }
@@ -479,7 +487,7 @@ mod tests {
             ("..", "servers/%2E%2E"),
             ("v1.2", "servers/v1.2"),
         ] {
-            assert_eq!(path_of(name), path);
+            assert_eq!(path_of(&TargetName::new(name)), path);
         }
         assert_eq!(root("/servers/a%2Fb", "a/b"), "../");
         assert_eq!(root("/servers/a/b", "a/b"), "../../");

@@ -19,7 +19,8 @@ pub(super) struct Question {
 
 /// The questions that have an answer for this server.
 pub(super) fn questions(target: &TargetState) -> Vec<Question> {
-    let of = format!("{{server=\"{}\"}}", escape(target.name.as_str()));
+    let address = target.name.address().map(|address| format!(",address=\"{address}\"")).unwrap_or_default();
+    let of = format!("{{server=\"{}\"{address}}}", escape(target.name.as_str()));
     let document = target.last.as_ref().and_then(|last| last.result.as_ref().ok()).map(|answer| &answer.document);
     let pool = document.is_some_and(|said| said.pool.utilization.is_some());
     let database = document.is_some_and(|said| said.database.latency_seconds.is_some());

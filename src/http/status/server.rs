@@ -49,7 +49,7 @@ pub(super) fn page(frame: &Frame<'_>, store: &SnapshotStore, name: &TargetName, 
         }
         (questions(&state))
     };
-    let title = format!("{}: {}", name.as_str(), standing.word());
+    let title = format!("{name}: {}", standing.word());
     Some(frame.page(&title, icon, &content))
 }
 
@@ -73,7 +73,7 @@ pub(super) fn unknown(frame: &Frame<'_>, store: &SnapshotStore, name: &str) -> M
             @if !alike.is_empty() {
                 ul.alike {
                     @for target in &alike {
-                        li { a href={ (frame.root) (path_of(target.name.as_str())) } { (sign(Standing::of(target))) (target.name) } }
+                        li { a href={ (frame.root) (path_of(&target.name)) } { (sign(Standing::of(target))) (target.name) } }
                     }
                 }
             }

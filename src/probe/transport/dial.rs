@@ -1,5 +1,6 @@
 //! From an address to an open socket: name, connection, TLS; each a phase of its own.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
+use super::exchange::address_of;
 use super::lookup::Lookups;
 use super::said::Cause;
 use super::tls::{self, SharedTls, TargetTls};
@@ -23,7 +25,7 @@ use super::{Ledger, Remark, Shared};
 use super::{certificate, proxy};
 use crate::probe::{Failure, Phase, ProbeError, TlsVersion};
 use crate::secret::Redactor;
-use crate::target::{HttpAddress, ProxyAddress};
+use crate::target::{Endpoint, HttpAddress, ProxyAddress, Resolve};
 
 /// The least time one of several addresses gets, so that a long list does not starve each of them.
 const LEAST_CONNECT_TIME: Duration = Duration::from_millis(100);
@@ -94,6 +96,32 @@ pub(super) async fn dial(
     Ok((Socket { stream, answered: answered.clone() }, answered))
 }
 
+/// Every address behind the host of an endpoint's URL, sorted. Where the host is an address itself, nobody is asked.
+///
+/// # Errors
+///
+/// `dns` when the name does not resolve, or not in time. The text is fit to be shown.
+pub async fn addresses(endpoint: &Endpoint, shared: &Shared, time: Duration) -> Result<Vec<SocketAddr>, ProbeError> {
+    let address = address_of(endpoint);
+    let dialing = Dialing { address, proxy: None, redactor: &endpoint.redactor.0 };
+    let (name, port) = match dialing.host() {
+        Ok(one) => return Ok(vec![one]),
+        Err(name_and_port) => name_and_port,
+    };
+    let found = tokio::time::timeout(time, shared.lookups.all_addresses(name, port)).await;
+    let found =
+        found.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no name server answers in time")));
+    let found: BTreeSet<SocketAddr> = found
+        .map_err(|error| dialing.not_resolved(name, &error))?
+        .into_iter()
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+        .collect();
+    match found.is_empty() {
+        true => Err(dialing.no_address(name)),
+        false => Ok(found.into_iter().collect()),
+    }
+}
+
 struct Dialing<'a> {
     address: &'a HttpAddress,
     proxy: Option<&'a ProxyAddress>,
@@ -113,26 +141,42 @@ impl Dialing<'_> {
     }
 
     async fn resolve(&self, lookups: &Lookups, ledger: &mut Ledger) -> Result<Vec<SocketAddr>, ProbeError> {
-        let url = self.proxy.map_or(&self.address.url, |proxy| &proxy.url);
-        let port = url.port_or_known_default().unwrap_or(80);
-        let name = match url.host() {
-            Some(Host::Ipv4(ip)) => return Ok(vec![SocketAddr::new(IpAddr::V4(ip), port)]),
-            Some(Host::Ipv6(ip)) => return Ok(vec![SocketAddr::new(IpAddr::V6(ip), port)]),
-            Some(Host::Domain(name)) => name,
-            None => "",
+        if let (Resolve::Only(address), None) = (self.address.resolve, self.proxy) {
+            return Ok(vec![address]);
+        }
+        let (name, port) = match self.host() {
+            Ok(one) => return Ok(vec![one]),
+            Err(name_and_port) => name_and_port,
         };
         ledger.begin(Phase::Dns);
-        let failed = |error: &io::Error| {
-            ProbeError::new(Failure::Dns, format!("could not resolve `{name}` of {}", self.place()))
-                .because(Cause::of(error, self.redactor))
-                .hint("check the name for typing errors, and that this host's resolver knows it")
-        };
-        let addresses = lookups.addresses(name, port).await.map_err(|error| failed(&error))?;
+        let addresses = lookups.addresses(name, port).await.map_err(|error| self.not_resolved(name, &error))?;
         ledger.end();
-        if addresses.is_empty() {
-            return Err(failed(&io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        match addresses.is_empty() {
+            true => Err(self.no_address(name)),
+            false => Ok(addresses),
         }
-        Ok(addresses)
+    }
+
+    /// The address that the URL's host is; else its name and the port.
+    fn host(&self) -> Result<SocketAddr, (&str, u16)> {
+        let url = self.proxy.map_or(&self.address.url, |proxy| &proxy.url);
+        let port = url.port_or_known_default().unwrap_or(80);
+        match url.host() {
+            Some(Host::Ipv4(ip)) => Ok(SocketAddr::new(IpAddr::V4(ip), port)),
+            Some(Host::Ipv6(ip)) => Ok(SocketAddr::new(IpAddr::V6(ip), port)),
+            Some(Host::Domain(name)) => Err((name, port)),
+            None => Err(("", port)),
+        }
+    }
+
+    fn not_resolved(&self, name: &str, error: &io::Error) -> ProbeError {
+        ProbeError::new(Failure::Dns, format!("could not resolve `{name}` of {}", self.place()))
+            .because(Cause::of(error, self.redactor))
+            .hint("check the name for typing errors, and that this host's resolver knows it")
+    }
+
+    fn no_address(&self, name: &str) -> ProbeError {
+        self.not_resolved(name, &io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
     }
 
     /// Those of the addresses that may be connected to. What a name resolved to before says nothing about now, so this is
@@ -240,9 +284,10 @@ impl Dialing<'_> {
 
     /// What is dialled, for error messages.
     fn place(&self) -> String {
-        match self.proxy {
-            Some(proxy) => format!("the proxy {proxy} to {}", self.address),
-            None => self.address.to_string(),
+        match (self.proxy, self.address.resolve) {
+            (Some(proxy), _) => format!("the proxy {proxy} to {}", self.address),
+            (None, Resolve::Only(address)) => format!("{} at {address}", self.address),
+            (None, _) => self.address.to_string(),
         }
     }
 
@@ -373,6 +418,7 @@ mod tests {
         let address = HttpAddress {
             url: format!("http://{host}:{port}/mcp").parse().expect("a URL"),
             socket: None,
+            resolve: Resolve::Any,
             transport: HttpTransport::Streamable,
             tls: TlsSettings::default(),
             proxy: Proxy::Direct,

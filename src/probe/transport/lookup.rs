@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 /// long as its attempt lasts.
 const LOOKUPS: usize = 256;
 
-/// Addresses taken of one name. More than these are a mistake, or a name that means to keep us busy.
+/// Addresses of one name that are tried for one connection. More are a mistake, or a name that means to keep us busy.
 const MAX_ADDRESSES: usize = 8;
 
 /// Gives the addresses of a name, and may block meanwhile.
@@ -37,7 +37,7 @@ impl fmt::Debug for Lookups {
 impl Default for Lookups {
     /// By the system's resolver.
     fn default() -> Self {
-        Self::with(Arc::new(|name, port| Ok((name, port).to_socket_addrs()?.take(MAX_ADDRESSES).collect())))
+        Self::with(Arc::new(|name, port| Ok((name, port).to_socket_addrs()?.collect())))
     }
 }
 
@@ -46,12 +46,23 @@ impl Lookups {
         Self { places: Arc::new(Semaphore::new(LOOKUPS)), resolve }
     }
 
-    /// The addresses of a name; there may be none.
+    /// The first addresses of a name; there may be none.
     ///
     /// # Errors
     ///
     /// The system's resolver does not know it, or no name server answers.
     pub(super) async fn addresses(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses = self.all_addresses(name, port).await?;
+        addresses.truncate(MAX_ADDRESSES);
+        Ok(addresses)
+    }
+
+    /// However many there are of a name.
+    ///
+    /// # Errors
+    ///
+    /// As for some of them.
+    pub(super) async fn all_addresses(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let (name, resolve) = (name.to_owned(), Arc::clone(&self.resolve));
         self.run(move || resolve(&name, port)).await
     }

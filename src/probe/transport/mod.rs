@@ -35,6 +35,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadResourceResult, ResourceContents};
 
+pub use self::dial::addresses;
 pub use self::document::Plain;
 pub use self::event_stream::{Event, TooLarge, events};
 pub use self::family::Account;
@@ -59,6 +60,16 @@ pub struct Shared {
     tokens: token::Tokens,
     /// The system's processes, read for all who have children.
     pub(crate) processes: family::SharedTable,
+}
+
+#[cfg(test)]
+impl Shared {
+    /// With names that lead where a test wants.
+    pub(crate) fn resolving(
+        resolve: impl Fn(&str, u16) -> std::io::Result<Vec<std::net::SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { lookups: lookup::Lookups::with(Arc::new(resolve)), ..Self::default() }
+    }
 }
 
 /// An open way to a target.

@@ -131,13 +131,14 @@ fn ways(address: &HttpAddress) -> Vec<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Proxy, TlsSettings};
+    use crate::target::{Proxy, Resolve, TlsSettings};
 
     #[track_caller]
     fn check(url: &str, socket: Option<&str>, expected: &[(Transport, &str)]) {
         let address = HttpAddress {
             url: url.parse().expect("a URL"),
             socket: socket.map(Into::into),
+            resolve: Resolve::Any,
             transport: HttpTransport::Auto,
             tls: TlsSettings::default(),
             proxy: Proxy::default(),

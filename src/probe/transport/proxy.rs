@@ -164,12 +164,13 @@ pub(super) async fn tunnel(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{HttpTransport, TlsSettings};
+    use crate::target::{HttpTransport, Resolve, TlsSettings};
 
     fn address(url: &str, proxy: Proxy) -> HttpAddress {
         HttpAddress {
             url: url.parse().expect("a URL"),
             socket: None,
+            resolve: Resolve::Any,
             transport: HttpTransport::Auto,
             tls: TlsSettings::default(),
             proxy,

@@ -21,7 +21,7 @@ use super::{Document, Shared};
 use crate::probe::{Failure, ProbeError};
 use crate::secret::{Redactor, Secret, SecretSource};
 use crate::target::{
-    Address, Auth, ClientAuthentication, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, OAuth2,
+    Address, Auth, ClientAuthentication, Endpoint, EndpointRedactor, HttpAddress, HttpTransport, OAuth2, Resolve,
 };
 use crate::units::PromDuration;
 
@@ -293,6 +293,7 @@ impl TokenSource {
         let address = HttpAddress {
             url: self.settings.token_url.clone(),
             socket: None,
+            resolve: Resolve::Any,
             transport: HttpTransport::Document,
             tls: self.settings.tls.clone(),
             proxy: self.settings.proxy.clone(),
