@@ -45,7 +45,7 @@ pub struct TargetState {
     /// What has been counted since the daemon started.
     pub counters: Counters,
     /// The last finished poll; `None` before the first.
-    pub last: Option<LastPoll>,
+    pub last: Option<Arc<LastPoll>>,
     /// What it offers.
     pub catalog: Arc<CatalogState>,
     /// Its own metrics; `None` where they have never been read.
@@ -162,7 +162,8 @@ impl TargetState {
             counters: Counters::default(),
             last: None,
         };
-        after(&state, &report, SystemTime::now())
+        let tally = Tally::of(&report);
+        after(&state, &tally, &Arc::new(LastPoll::after(None, report, SystemTime::now())))
     }
 }
 
@@ -351,9 +352,12 @@ impl Slot {
     pub fn record(&self, report: PollReport) -> (Arc<TargetState>, Arc<TargetState>) {
         let finished_at = SystemTime::now();
         self.due.rcu(|due| Due { since: Instant::now(), patience: due.patience });
+        let tally = Tally::of(&report);
+        // Polls are recorded by their poller alone: nobody else changes the last one meanwhile.
+        let last = Arc::new(LastPoll::after(self.state.load().last.as_deref(), report, finished_at));
         // `rcu` runs its function again when a reload changed the labels meanwhile: neither change is lost.
-        let before = self.state.rcu(|state| after(state, &report, finished_at));
-        self.history.record(&report, before.last.as_ref(), finished_at);
+        let before = self.state.rcu(|state| after(state, &tally, &last));
+        self.history.record(&last.result, before.last.as_deref(), finished_at);
         (before, self.state.load_full())
     }
 
@@ -420,7 +424,7 @@ impl Slot {
         let error = ProbeError::new(Failure::Timeout, "the poll has not finished for three intervals");
         let last = state.last.as_ref();
         Arc::new(TargetState {
-            last: Some(LastPoll {
+            last: Some(Arc::new(LastPoll {
                 result: Err(error),
                 finished_at: last.and_then(|last| last.finished_at),
                 last_success_at: last.and_then(|last| last.last_success_at),
@@ -429,23 +433,66 @@ impl Slot {
                 protection: last.map_or_else(Protection::default, |last| last.protection),
                 process: None,
                 status_since: last.map_or_else(SystemTime::now, |last| last.status_since),
-            }),
+            })),
             ..TargetState::clone(&state)
         })
     }
 }
 
-fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> TargetState {
+/// What a poll adds to the counters beside its result.
+#[derive(Clone, Copy)]
+struct Tally {
+    retries: u32,
+    sessions: Sessions,
+}
+
+impl Tally {
+    const fn of(report: &PollReport) -> Self {
+        Self { retries: report.retries, sessions: report.sessions() }
+    }
+}
+
+impl LastPoll {
+    /// A poll that has finished, after the one before it.
+    fn after(previous: Option<&Self>, report: PollReport, finished_at: SystemTime) -> Self {
+        let PollReport { result, phases, protection, process, .. } = report;
+        let (last_success_at, consecutive_failures) = match &result {
+            Ok(_) => (Some(finished_at), 0),
+            Err(_) => (
+                previous.and_then(|last| last.last_success_at),
+                previous.map_or(0, |last| last.consecutive_failures) + 1,
+            ),
+        };
+        let status_since = finished_at;
+        let mut last = Self {
+            result,
+            finished_at: Some(finished_at),
+            last_success_at,
+            consecutive_failures,
+            phases,
+            protection,
+            process,
+            status_since,
+        };
+        let same = |other: &&Self| other.status() == last.status() && other.result.is_ok() == last.result.is_ok();
+        if let Some(previous) = previous.filter(same) {
+            last.status_since = previous.status_since;
+        }
+        last
+    }
+}
+
+fn after(state: &TargetState, tally: &Tally, last: &Arc<LastPoll>) -> TargetState {
     let mut counters = state.counters.clone();
-    counters.polls[PollResult::of(&report.result) as usize] += 1;
-    counters.retries += u64::from(report.retries);
-    counters.sessions_opened += u64::from(report.sessions_opened);
-    counters.sessions_closed += u64::from(report.sessions_closed);
-    if let Some(process) = &report.process {
+    counters.polls[PollResult::of(&last.result) as usize] += 1;
+    counters.retries += u64::from(tally.retries);
+    counters.sessions_opened += u64::from(tally.sessions.opened);
+    counters.sessions_closed += u64::from(tally.sessions.closed);
+    if let Some(process) = &last.process {
         counters.process.get_or_insert_default().add(process.counted);
     }
-    let previous = state.last.as_ref();
-    let (last_success_at, consecutive_failures) = match &report.result {
+    // A server that does not answer has no metrics, and theirs need no memory.
+    let passthrough = match &last.result {
         Ok(answer) => {
             let seconds = answer.response_time.as_secs_f64();
             let bucket = RESPONSE_BUCKETS.partition_point(|bound| *bound < seconds);
@@ -453,35 +500,16 @@ fn after(state: &TargetState, report: &PollReport, finished_at: SystemTime) -> T
             counters.response_seconds_sum += seconds;
             counters.invalid_fields += u64::from(answer.document.invalid_count);
             counters.cut += u64::from(answer.document.cut_count);
-            (Some(finished_at), 0)
+            state.passthrough.clone()
         }
         Err(error) => {
             counters.failures[error.failure as usize] += 1;
-            let before = previous.map_or(0, |last| last.consecutive_failures);
-            (previous.and_then(|last| last.last_success_at), before + 1)
+            passthrough::forgotten(state.passthrough.as_ref())
         }
     };
-    let mut last = LastPoll {
-        result: report.result.clone(),
-        finished_at: Some(finished_at),
-        last_success_at,
-        consecutive_failures,
-        phases: report.phases,
-        protection: report.protection,
-        process: report.process,
-        status_since: finished_at,
-    };
-    if let Some(previous) =
-        previous.filter(|previous| previous.status() == last.status() && previous.result.is_ok() == last.result.is_ok())
-    {
-        last.status_since = previous.status_since;
-    }
-    // A server that does not answer has no metrics, and theirs need no memory.
-    let passthrough = match &report.result {
-        Ok(_) => state.passthrough.clone(),
-        Err(_) => passthrough::forgotten(state.passthrough.as_ref()),
-    };
-    TargetState { counters, last: Some(last), passthrough, ..state.clone() }
+    let (name, labels, maintenance) = (state.name.clone(), state.labels.clone(), state.maintenance.clone());
+    let catalog = Arc::clone(&state.catalog);
+    TargetState { name, labels, maintenance, counters, last: Some(Arc::clone(last)), catalog, passthrough }
 }
 
 #[cfg(test)]

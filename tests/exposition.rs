@@ -66,7 +66,7 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         labels,
         maintenance,
         counters,
-        last: Some(last),
+        last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
     })
@@ -173,7 +173,7 @@ fn talkative() -> Arc<TargetState> {
     };
     let phases = phases(&[(Phase::Connect, 1_000), (Phase::Initialize, 20_000), (Phase::Request, 12_500)]);
     let mut state = answered("codebase", labels(&[("team", "search")]), counters, answer, phases);
-    if let Some(last) = &mut Arc::make_mut(&mut state).last {
+    if let Some(last) = Arc::make_mut(&mut state).last.as_mut().map(Arc::make_mut) {
         last.protection = Protection {
             certificate: Some(the_year_2026()),
             tls_version: Some(TlsVersion::Tls13),
@@ -264,7 +264,7 @@ fn down() -> Arc<TargetState> {
         labels,
         maintenance,
         counters,
-        last: Some(last),
+        last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
     })
@@ -571,7 +571,7 @@ fn a_server_has_at_most_its_limit_of_series() {
     let mut snapshot = first_poll(document, Source::Resource);
     let state = Arc::make_mut(&mut snapshot.targets[0]);
     state.counters.failures = [1; Failure::ALL.len()];
-    if let Some(last) = &mut state.last {
+    if let Some(last) = state.last.as_mut().map(Arc::make_mut) {
         last.phases = phases(&Phase::ALL.map(|phase| (phase, 1)));
     }
     let text = render(&snapshot, None, Format::Text);
@@ -884,7 +884,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             labels: labels(&[("team", "search")]),
             maintenance: Maintenance::default(),
             counters: with_failures(counters, &[(Failure::InvalidDocument, 1)]),
-            last: Some(last),
+            last: Some(Arc::new(last)),
             catalog: Arc::default(),
             passthrough: None,
         };

@@ -44,7 +44,7 @@ fn server(name: &str, labels: &[(&str, &str)], said: &str) -> Arc<TargetState> {
         labels: Labels::new(labels),
         maintenance: Maintenance::default(),
         counters: Counters::default(),
-        last: Some(last),
+        last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: Some(Arc::new(passthrough)),
     })
@@ -214,7 +214,7 @@ fn a_server_that_is_down_has_no_metrics() {
     let mut snapshot = three_servers();
     for target in &mut snapshot.targets {
         if let Some(last) = &mut Arc::make_mut(target).last {
-            last.result = Err(ProbeError::new(Failure::Timeout, "no answer"));
+            Arc::make_mut(last).result = Err(ProbeError::new(Failure::Timeout, "no answer"));
         }
     }
     let exposition = render(&snapshot, None, Format::OpenMetrics);

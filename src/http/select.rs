@@ -40,7 +40,7 @@ impl Standing {
     }
 
     pub(super) fn of(target: &TargetState) -> Self {
-        target.last.as_ref().map_or(Self::Unknown, Self::after)
+        target.last.as_deref().map_or(Self::Unknown, Self::after)
     }
 
     fn after(last: &LastPoll) -> Self {
@@ -167,15 +167,17 @@ pub(super) mod tests {
             counters: Counters::default(),
             catalog: Arc::default(),
             passthrough: None,
-            last: result.map(|result| LastPoll {
-                result,
-                finished_at: Some(SystemTime::UNIX_EPOCH),
-                last_success_at: None,
-                consecutive_failures: 0,
-                phases: Phases::default(),
-                protection: Protection::default(),
-                process: None,
-                status_since: SystemTime::UNIX_EPOCH + Duration::from_secs(100_000 - seconds),
+            last: result.map(|result| {
+                Arc::new(LastPoll {
+                    result,
+                    finished_at: Some(SystemTime::UNIX_EPOCH),
+                    last_success_at: None,
+                    consecutive_failures: 0,
+                    phases: Phases::default(),
+                    protection: Protection::default(),
+                    process: None,
+                    status_since: SystemTime::UNIX_EPOCH + Duration::from_secs(100_000 - seconds),
+                })
             }),
         })
     }

@@ -201,7 +201,7 @@ fn tell(target: &Target, before: &TargetState, after: &TargetState) {
         }
     }
     let enforced = |last: &LastPoll| last.protection.auth_enforced;
-    match (before.last.as_ref().and_then(enforced), enforced(now)) {
+    match (before.last.as_deref().and_then(enforced), enforced(now)) {
         (Some(true) | None, Some(false)) => warn!(server, address, "answers requests without credentials"),
         (Some(false), Some(true)) => info!(server, address, "refuses requests without credentials again"),
         _ => {}

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 
-use super::{LastPoll, PollReport, PollResult};
-use crate::probe::{Failure, ProbeError};
+use super::{LastPoll, PollResult};
+use crate::probe::{Answer, Failure, ProbeError};
 
 /// Polls that a reader sees; at the default interval, ten minutes.
 pub const POLLS: usize = 120;
@@ -116,14 +116,14 @@ struct Events {
 
 impl Recorder {
     /// Takes in a finished poll. Only the target's poller calls it.
-    pub(super) fn record(&self, report: &PollReport, before: Option<&LastPoll>, at: SystemTime) {
-        let result = PollResult::of(&report.result);
+    pub(super) fn record(&self, outcome: &Result<Answer, ProbeError>, before: Option<&LastPoll>, at: SystemTime) {
+        let result = PollResult::of(outcome);
         self.polls.get_or_init(Box::default).push(PastPoll {
             result,
             at: at.duration_since(UNIX_EPOCH).map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX)),
-            response_time: report.result.as_ref().ok().map(|answer| answer.response_time),
+            response_time: outcome.as_ref().ok().map(|answer| answer.response_time),
         });
-        let failure = report.result.as_ref().err();
+        let failure = outcome.as_ref().err();
         let from = before.map(|last| PollResult::of(&last.result)).filter(|from| *from != result);
         if failure.is_none() && from.is_none() {
             return;
@@ -131,7 +131,7 @@ impl Recorder {
         let mut events = self.events.load().as_deref().cloned().unwrap_or_default();
         let text = failure.map(|error| events.failed(error, at));
         if let Some(from) = from {
-            let said = report.result.as_ref().ok().and_then(|answer| answer.document.message.as_ref());
+            let said = outcome.as_ref().ok().and_then(|answer| answer.document.message.as_ref());
             let text = text.or_else(|| said.map(short));
             events.changed(Change { from, to: result, at, reason: failure.map(|error| error.failure), text });
         }
@@ -233,7 +233,8 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::health::{HealthDocument, Status};
-    use crate::probe::{Answer, Phases, Protection, Source};
+    use crate::probe::{Phases, Protection, Source};
+    use crate::snapshot::PollReport;
 
     fn answer(status: Status, micros: u64) -> PollReport {
         let document = HealthDocument { status, message: Some("so it is".into()), ..HealthDocument::protocol() };
@@ -268,7 +269,7 @@ mod tests {
         let mut before = None;
         for (second, report) in (1..).zip(reports) {
             let at = UNIX_EPOCH + Duration::from_secs(second);
-            recorder.record(&report, before.as_ref(), at);
+            recorder.record(&report.result, before.as_ref(), at);
             before = Some(LastPoll {
                 result: report.result,
                 finished_at: Some(at),

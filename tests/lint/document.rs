@@ -108,7 +108,7 @@ fn samples(document: &Value) -> Vec<String> {
         labels: Labels::default(),
         maintenance: Maintenance::default(),
         counters: Counters::default(),
-        last: Some(last),
+        last: Some(std::sync::Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
     };

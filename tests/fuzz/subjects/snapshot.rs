@@ -40,7 +40,7 @@ pub fn answered(document: HealthDocument, passthrough: Option<PassthroughState>)
         labels,
         maintenance: Maintenance::default(),
         counters,
-        last: Some(last),
+        last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: passthrough.map(Arc::new),
     };
