@@ -2,7 +2,7 @@
 //!
 //! Knows HTTP and nothing of MCP. The surprise: a connection is driven only while somebody waits for an answer on it,
 //! by the waiting future itself. It has no task, so dropping that future drops exactly this connection, and an idle
-//! connection costs its buffers and nothing else. A connection in use is taken out of its place and put back only after
+//! connection is a socket and nothing else. A connection in use is taken out of its place and put back only after
 //! a complete answer: what is kept can always be used.
 
 mod connection;
@@ -133,7 +133,7 @@ impl Exchange {
     /// Takes the connection of an answer back, to be used again. An answer that is only dropped takes its connection along.
     pub(super) fn keep(&mut self, response: Response) {
         let Response { body, ended, mut connection, .. } = response;
-        connection.rest = (!ended).then_some(body);
+        connection.let_go((!ended).then_some(body));
         self.kept = Some(connection);
     }
 
@@ -220,8 +220,7 @@ impl Exchange {
         self.connections += 1;
         let age = self.endpoint.max_connection_age.get();
         let renew_at = Instant::now() + age.mul_f64(1.0 - 0.1 * fastrand::f64());
-        let connection = Connection::new(socket, answered, renew_at).await;
-        let mut connection = connection.map_err(|error| self.context("").no_answer(&error, false))?;
+        let mut connection = Connection::new(socket, answered, renew_at);
         connection.forwarded = proxy
             .filter(|_| address.url.scheme() == "http")
             .map(|proxy| Forwarded { authorization: proxy.authorization.map(|value| value.0) });

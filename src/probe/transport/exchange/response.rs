@@ -55,7 +55,7 @@ impl Response {
     /// The next piece of the body; `None` at its end.
     pub(in crate::probe::transport) async fn chunk(&mut self) -> Result<Option<Bytes>, ProbeError> {
         while !self.ended {
-            match self.connection.driver.run(self.body.frame()).await {
+            match self.connection.run(self.body.frame()).await {
                 None => self.ended = true,
                 Some(Ok(frame)) => {
                     self.ended = self.body.is_end_stream();
