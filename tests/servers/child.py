@@ -47,10 +47,10 @@ def serve(before=lambda message: None):
 
 
 def huge_line(message):
-    """Instead of the health: a line of 200 MB."""
+    """Instead of the health: a line of 150 MB, more than the exporter may use."""
     if message["method"] != "resources/read":
         return
-    for _ in range(200):
+    for _ in range(150):
         sys.stdout.write("x" * 1_000_000)
     say("")
 

@@ -198,12 +198,20 @@ enum Line<'a> {
 /// A line buffer that once had to be larger than this is given back: one long answer need not cost memory for ever.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// What a pipe holds on Linux: a large answer comes in so few parts, see pipe(7).
+const PIPE_BYTES: usize = 64 * 1024;
+
 /// How much of a line that is too long is skipped before its writer is given up. Larger than any answer meant well.
 const SKIPPED_BYTES: usize = 256 << 20;
 
 impl<R: AsyncRead + Unpin> BoundedLines<R> {
     fn new(source: R, max_bytes: usize) -> Self {
-        Self { source: BufReader::new(source), line: Vec::new(), max_bytes, state: LineState::Partial }
+        Self {
+            source: BufReader::with_capacity(PIPE_BYTES, source),
+            line: Vec::new(),
+            max_bytes,
+            state: LineState::Partial,
+        }
     }
 
     fn too_long(&self) -> ProbeError {
