@@ -189,6 +189,9 @@ fn steady(load: &Load, stub: &mut StubProcess) -> io::Result<()> {
     Ok(())
 }
 
+/// Scrapes of which the processor time is measured.
+const SCRAPES_IN_A_ROW: u32 = 10;
+
 fn steady_exporter(load: &Load, stub: &mut StubProcess) -> io::Result<(Window, Window, Table)> {
     let servers = load.servers as f64;
     let (exporter, first_round) = Exporter::start_warm(load, stub)?;
@@ -211,6 +214,9 @@ fn steady_exporter(load: &Load, stub: &mut StubProcess) -> io::Result<(Window, W
         Ok(())
     })?;
     let end = exporter.scrape()?;
+    let row = Window::measure(process, stub, || (0..SCRAPES_IN_A_ROW).try_for_each(|_| exporter.scrape().map(drop)))?;
+    let polls = Duration::from_secs_f64(quiet.micros() / 1e6 * row.polls as f64);
+    let scraping = row.cpu.total().saturating_sub(polls) / SCRAPES_IN_A_ROW;
 
     let mut table = Table::default();
     table.row("first full round after", format!("{:.2} s", first_round.as_secs_f64()));
@@ -255,6 +261,7 @@ fn steady_exporter(load: &Load, stub: &mut StubProcess) -> io::Result<(Window, W
             plain.as_nanos() as f64 / series as f64
         ),
     );
+    table.row("scrape, plain, cpu", format!("{:.0} ns a series", scraping.as_nanos() as f64 / series as f64));
     for scrape in &scrapes {
         table.row("scrape, gzip", format!("{:.3} s, {} bytes", scrape.took.as_secs_f64(), scrape.bytes));
     }
