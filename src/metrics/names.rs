@@ -455,7 +455,7 @@ pub(super) static EXPORTER: [(OfExporter, Family); 18] = [
     (OfExporter::PollsInFlight, Family::new("mcp_exporter_polls_in_flight", Gauge, &[],
         "Polls that run just now.")),
     (OfExporter::Tasks, Family::new("mcp_exporter_tasks", Gauge, &[],
-        "Tasks of the exporter's runtime: one per polled server, and those that serve.")),
+        "Tasks of the exporter's runtimes: one per polled server, and those that serve.")),
     (OfExporter::ScheduleLag, Family::new("mcp_exporter_poll_schedule_lag_seconds", Histogram, &[],
         "How much later than planned polls began.")),
     (OfExporter::ProcessCpu, Family::new("process_cpu_seconds_total", Counter, &[],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::runtime::Handle;
@@ -46,6 +47,8 @@ pub struct Own {
     reload_successful: AtomicU64,
     /// Bits of an `f64`; [`NEVER`] before the first.
     reload_success_seconds: AtomicU64,
+    /// Runtimes beside the one that serves.
+    polling: ArcSwap<Vec<Handle>>,
 }
 
 /// Not yet: the bits of a NaN, and neither 0 nor 1.
@@ -75,7 +78,20 @@ impl Own {
             lag_nanos: AtomicU64::new(0),
             reload_successful: AtomicU64::new(NEVER),
             reload_success_seconds: AtomicU64::new(NEVER),
+            polling: ArcSwap::default(),
         }
+    }
+
+    /// Polls run on these runtimes, too.
+    pub fn polls_on(&self, more: Vec<Handle>) {
+        self.polling.rcu(|known| known.iter().chain(&more).cloned().collect::<Vec<_>>());
+    }
+
+    /// Tasks of all runtimes; `None` outside of one.
+    fn tasks(&self) -> Option<u64> {
+        let ours = Handle::try_current().ok()?;
+        let tasks = |runtime: &Handle| runtime.metrics().num_alive_tasks() as u64;
+        Some(tasks(&ours) + self.polling.load().iter().map(tasks).sum::<u64>())
     }
 
     /// Tells of the sources that these reports are about, too.
@@ -130,7 +146,7 @@ impl Own {
             lag_seconds_sum: Duration::from_nanos(self.lag_nanos.load(Relaxed)).as_secs_f64(),
             reload_successful: known(self.reload_successful.load(Relaxed)),
             reload_success_seconds: known(self.reload_success_seconds.load(Relaxed)).map(f64::from_bits),
-            tasks: Handle::try_current().ok().map(|runtime| runtime.metrics().num_alive_tasks() as u64),
+            tasks: self.tasks(),
             process: Process::read(),
         }
     }

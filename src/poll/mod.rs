@@ -10,6 +10,7 @@ mod passthrough;
 mod poller;
 mod schedule;
 mod supervisor;
+mod threads;
 
 pub use attempts::{Step, Traced, out_of_time, poll_until};
 pub use doors::{Doors, NoAnswer};

@@ -14,6 +14,7 @@ use super::doors::Doors;
 use super::passthrough::PassthroughReader;
 use super::poller::Poller;
 use super::schedule::first_offset;
+use super::threads::Threads;
 use crate::config::Config;
 use crate::metrics::Own;
 use crate::probe::{Session, Shared};
@@ -36,6 +37,8 @@ pub struct Supervisor {
     doors: Arc<Doors>,
     pollers: JoinMap<TargetName, ()>,
     running: HashMap<TargetName, Running>,
+    /// Where the pollers run.
+    threads: Threads,
     /// Counts the pollers ever started; spreads their first polls.
     started: u64,
 }
@@ -58,7 +61,8 @@ impl Supervisor {
     /// A supervisor of nothing yet.
     #[must_use]
     pub fn new(store: Arc<SnapshotStore>, own: Arc<Own>, shared: Arc<Shared>, doors: Arc<Doors>) -> Self {
-        Self { store, own, shared, doors, pollers: JoinMap::new(), running: HashMap::new(), started: 0 }
+        let (pollers, running, threads) = (JoinMap::new(), HashMap::new(), Threads::default());
+        Self { store, own, shared, doors, pollers, running, threads, started: 0 }
     }
 
     /// Follows the configuration until `stop`, then ends every poller within five seconds.
@@ -87,6 +91,10 @@ impl Supervisor {
         self.store.retain(&config.targets);
         // Replicas are one server.
         self.own.servers(wanted.keys().map(|name| name.as_str()).collect::<HashSet<_>>().len());
+        match self.threads.provide(wanted.len()) {
+            Ok(new) => self.own.polls_on(new),
+            Err(error) => warn!("could not start a thread to poll on: {error}"),
+        }
 
         let ended: Vec<TargetName> = self
             .running
@@ -149,7 +157,10 @@ impl Supervisor {
             asked: self.doors.open(&target.name),
         };
         self.started += 1;
-        self.pollers.spawn(target.name.clone(), poller.run());
+        match self.threads.least_busy() {
+            Some(thread) => self.pollers.spawn_on(target.name.clone(), poller.run(), thread),
+            None => self.pollers.spawn(target.name.clone(), poller.run()),
+        }
         self.running.insert(target.name.clone(), Running { target, settings, stop });
     }
 
