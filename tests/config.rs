@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcp_exporter::config::{self, Config, Loaded, Nowhere, Problems, Reloader, Source, Sources};
 use mcp_exporter::health::{Ask, Assess};
-use mcp_exporter::target::{Address, Argument, Auth, HttpTransport, Target};
+use mcp_exporter::target::{Address, Argument, Auth, HttpTransport, Proxy, Target};
 use serde_json::Value;
 
 /// A secret that is planted in many places and must appear nowhere.
@@ -247,6 +247,20 @@ servers:
     assert!(matches!(command.args[3], Argument::FromVariable(_)));
     assert_eq!(command.env["B"].expose(), "no");
     assert_eq!(target.endpoint.to_string(), "x 1.10 true quoted ***");
+}
+
+#[test]
+fn each_address_of_a_name_is_asked_without_a_proxy() {
+    let lookups = |resolve: &str| {
+        let target = one(&format!("servers: [{{url: 'http://a.example/mcp', {resolve}}}]"));
+        (target.lookup_interval().map(|interval| interval.get().as_secs()), http_of(&target).proxy.clone())
+    };
+    // The environment's would look the name up for itself.
+    assert_eq!(lookups("resolve: all"), (Some(30), Proxy::Direct));
+    assert_eq!(lookups("resolve: all, resolve_interval: 5s"), (Some(5), Proxy::Direct));
+    assert_eq!(lookups("resolve: all, proxy_url: direct"), (Some(30), Proxy::Direct));
+    assert_eq!(lookups("resolve: any"), (None, Proxy::Environment));
+    assert_eq!(lookups("poll: true"), (None, Proxy::Environment));
 }
 
 #[test]
@@ -725,6 +739,8 @@ fn the_running_configuration_is_yaml_in_the_keys_of_the_file() {
         "    password_file: /etc/mcp/secrets/reports-password",
         "    transport: streamable-http",
         "    health: protocol",
+        "    resolve: all",
+        "    resolve_interval: 30s",
         "    - \"*.partner.example\"",
     ] {
         let bare = |line: &str| line.trim_start_matches([' ', '-']).replace(['"', '\''], "");

@@ -220,7 +220,7 @@ def build():
         annotations=[
             alerts_annotation('server=~"$server|"'),
             annotation("Restarts", f"max without (instance) (mcp_uptime_seconds{{{SERVERS}}}) < 120", BLUE,
-                       "{{server}} restarted", "{{pod}}", "server", enable=False),
+                       "{{server}} restarted", "{{pod}}{{address}}", "server", enable=False),
             maintenance_annotation(f"max without (instance) (mcp_maintenance{{{SERVERS}}}) == 1"),
         ],
         links=[nav("Exporter", "mcp-exporter", "The exporter itself")],
@@ -234,7 +234,7 @@ def build():
             timeline(
                 "Status history",
                 "Status of each server over the time shown; the 50 that were worst on average. A gap: nobody asked.",
-                [query(HISTORY, "{{server}} {{pod}}")],
+                [query(HISTORY, "{{server}} {{pod}}{{address}}")],
                 mappings=STATUS,
                 width=16,
                 height=10,

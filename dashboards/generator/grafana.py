@@ -48,7 +48,7 @@ PLAIN = thresholds(GREY)
 
 
 def query(expr, legend, *, instant=False, table=False):
-    """A target. Its legend is always written out; a trailing `{{pod}}` is empty where there are no pods."""
+    """A target. Its legend is always written out; a trailing `{{pod}}{{address}}` is empty where there are no replicas."""
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
@@ -319,7 +319,7 @@ def alerts_annotation(servers):
 
 
 def maintenance_annotation(series):
-    return annotation("Maintenance", series, BLUE, "{{server}} in maintenance", "{{pod}}", "server")
+    return annotation("Maintenance", series, BLUE, "{{server}} in maintenance", "{{pod}}{{address}}", "server")
 
 
 def nav(title, uid, tooltip, *, keep=("datasource", "job", "instance")):

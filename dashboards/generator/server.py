@@ -25,7 +25,7 @@ NOW = [
     stat(
         "Status",
         "What the last poll found: healthy, degraded, or unhealthy, which includes not reachable.",
-        [query(best("mcp_health_status"), "status {{pod}}", instant=True)],
+        [query(best("mcp_health_status"), "status {{pod}}{{address}}", instant=True)],
         unit="none",
         steps=STATUS_STEPS,
         mappings=STATUS,
@@ -35,7 +35,7 @@ NOW = [
     stat(
         "Database",
         "The database behind the server, as the server says.",
-        [query(best("mcp_database_status"), "database {{pod}}", instant=True)],
+        [query(best("mcp_database_status"), "database {{pod}}{{address}}", instant=True)],
         unit="none",
         steps=STATUS_STEPS,
         mappings=DATABASE,
@@ -45,25 +45,25 @@ NOW = [
     gauge(
         "Pool",
         "Share of the connection pool in use. Warning above 80 % for 2 minutes, critical above 95 % for 30 seconds.",
-        [query(best("mcp_pool_utilization"), "pool {{pod}}", instant=True)],
+        [query(best("mcp_pool_utilization"), "pool {{pod}}{{address}}", instant=True)],
         steps=POOL_STEPS,
     ),
     gauge(
         "Memory",
         "Share of its memory in use, as the server says. Warning above 80 % for 5 minutes.",
-        [query(best("mcp_memory_utilization"), "memory {{pod}}", instant=True)],
+        [query(best("mcp_memory_utilization"), "memory {{pod}}{{address}}", instant=True)],
         steps=SHARE_STEPS,
     ),
     gauge(
         "Disk",
         "Share of its disk in use, as the server says.",
-        [query(best("mcp_disk_utilization"), "disk {{pod}}", instant=True)],
+        [query(best("mcp_disk_utilization"), "disk {{pod}}{{address}}", instant=True)],
         steps=SHARE_STEPS,
     ),
     stat(
         "Uptime",
         "Time since the server started, as it says. Blue in the first hour.",
-        [query(best("mcp_uptime_seconds"), "up for {{pod}}", instant=True)],
+        [query(best("mcp_uptime_seconds"), "up for {{pod}}{{address}}", instant=True)],
         unit="s",
         decimals=1,
         steps=thresholds(BLUE, (3600, GREY)),
@@ -76,10 +76,10 @@ NOW = [
         "Status over the time shown. Reported: the one that counts. By thresholds: what utilization, latency and checks "
         "add up to. A gap: nobody asked. In maintenance no alert is raised.",
         [
-            query(best("mcp_health_status"), "reported {{pod}}"),
-            query(best("mcp_health_computed_status"), "by thresholds {{pod}}"),
-            query(best("mcp_database_status"), "database {{pod}}"),
-            query(best("mcp_maintenance"), "maintenance {{pod}}"),
+            query(best("mcp_health_status"), "reported {{pod}}{{address}}"),
+            query(best("mcp_health_computed_status"), "by thresholds {{pod}}{{address}}"),
+            query(best("mcp_database_status"), "database {{pod}}{{address}}"),
+            query(best("mcp_maintenance"), "maintenance {{pod}}{{address}}"),
         ],
         mappings=STATUS,
         overrides=[
@@ -116,7 +116,7 @@ RESPONSE = [
         "From the health question to its answer, without connecting and retries. 95 % of the answers should take less "
         "than 50 ms; critical above 500 ms for a minute.",
         [
-            query(best("mcp_response_time_seconds"), "last answer {{pod}}"),
+            query(best("mcp_response_time_seconds"), "last answer {{pod}}{{address}}"),
             query(percentile(0.5), "50 % faster than"),
             query(percentile(0.95), "95 % faster than"),
             query(percentile(0.99), "99 % faster than"),
@@ -135,7 +135,7 @@ RESPONSE = [
         "Phases of the last poll",
         "Where the time goes. On a kept connection only the request itself; after a reconnect also name, connection, "
         "TLS and handshake.",
-        [query(best("mcp_phase_duration_seconds"), "{{phase}} {{pod}}")],
+        [query(best("mcp_phase_duration_seconds"), "{{phase}} {{pod}}{{address}}")],
         unit="s",
         bars=True,
         stacked=True,
@@ -148,7 +148,7 @@ DATABASE_AND_POOL = [
     graph(
         "Database latency",
         "Time of a database query, as the server says. Warning above 100 ms for 2 minutes.",
-        [query(best("mcp_database_latency_seconds"), "latency {{pod}}")],
+        [query(best("mcp_database_latency_seconds"), "latency {{pod}}{{address}}")],
         unit="s",
         steps=thresholds(GREEN, (0.1, YELLOW)),
         limits=True,
@@ -157,10 +157,10 @@ DATABASE_AND_POOL = [
         "Pool connections",
         "Open connections in use and idle; the line is what the pool may open, dots are requests that wait for one.",
         [
-            query(best("mcp_pool_connections", ', state="active"'), "active {{pod}}"),
-            query(best("mcp_pool_connections", ', state="idle"'), "idle {{pod}}"),
-            query(f"{best('mcp_pool_max_size')} or {best('mcp_pool_size')}", "limit {{pod}}"),
-            query(best("mcp_pool_waiting_requests"), "waiting {{pod}}"),
+            query(best("mcp_pool_connections", ', state="active"'), "active {{pod}}{{address}}"),
+            query(best("mcp_pool_connections", ', state="idle"'), "idle {{pod}}{{address}}"),
+            query(f"{best('mcp_pool_max_size')} or {best('mcp_pool_size')}", "limit {{pod}}{{address}}"),
+            query(best("mcp_pool_waiting_requests"), "waiting {{pod}}{{address}}"),
         ],
         unit="short",
         decimals=0,
@@ -184,7 +184,7 @@ CHECKS_AND_FAILURES = [
     timeline(
         "Checks",
         "The named checks of the health document.",
-        [query(best("mcp_check_status"), "{{check}} {{pod}}")],
+        [query(best("mcp_check_status"), "{{check}} {{pod}}{{address}}")],
         mappings=CHECK,
         width=12,
         no_value="not reported",
@@ -215,8 +215,8 @@ RESOURCES = [
         "Memory in use",
         "Memory in use and its limit, as the server says.",
         [
-            query(best("mcp_memory_usage_bytes"), "in use {{pod}}"),
-            query(best("mcp_memory_limit_bytes"), "limit {{pod}}"),
+            query(best("mcp_memory_usage_bytes"), "in use {{pod}}{{address}}"),
+            query(best("mcp_memory_limit_bytes"), "limit {{pod}}{{address}}"),
         ],
         unit="bytes",
         overrides=[
@@ -227,7 +227,7 @@ RESOURCES = [
     graph(
         "Disk free",
         "Disk space left, as the server says.",
-        [query(best("mcp_disk_free_bytes"), "free {{pod}}")],
+        [query(best("mcp_disk_free_bytes"), "free {{pod}}{{address}}")],
         unit="bytes",
     ),
 ]
@@ -237,7 +237,7 @@ PROCESS = [
     graph(
         "Memory of the child",
         "Resident memory of a stdio server's process with everything that it started. A line that only rises is a leak.",
-        [query(best("mcp_process_resident_memory_bytes"), "resident {{pod}}")],
+        [query(best("mcp_process_resident_memory_bytes"), "resident {{pod}}{{address}}")],
         unit="bytes",
         no_value="no child process",
     ),
@@ -245,7 +245,7 @@ PROCESS = [
         "Processors in use",
         "What the child and everything that it started use, 1 is a whole processor. Those that ended count as well.",
         [query(f"max without (instance) (rate(mcp_process_cpu_seconds_total{{{SERVER}}}[$__rate_interval]))",
-               "processors {{pod}}")],
+               "processors {{pod}}{{address}}")],
         unit="short",
         decimals=2,
         no_value="no child process",
@@ -254,8 +254,8 @@ PROCESS = [
         "Open files and threads",
         "Of the child and everything that it started. Lines that only rise are leaks.",
         [
-            query(best("mcp_process_open_fds"), "open files {{pod}}"),
-            query(best("mcp_process_threads"), "threads {{pod}}"),
+            query(best("mcp_process_open_fds"), "open files {{pod}}{{address}}"),
+            query(best("mcp_process_threads"), "threads {{pod}}{{address}}"),
         ],
         unit="short",
         decimals=0,
@@ -266,9 +266,9 @@ PROCESS = [
         "Starts after the first, and lines on standard error. The exporter logs them at debug level.",
         [
             query(f"sum without (instance) (increase(mcp_process_restarts_total{{{SERVER}}}[$__rate_interval]))",
-                  "restarts {{pod}}"),
+                  "restarts {{pod}}{{address}}"),
             query(f"sum without (instance) (increase(mcp_process_stderr_lines_total{{{SERVER}}}[$__rate_interval]))",
-                  "lines on stderr {{pod}}"),
+                  "lines on stderr {{pod}}{{address}}"),
         ],
         unit="short",
         decimals=0,
@@ -280,8 +280,8 @@ PROCESS = [
         "Signal and exit code of the child that ended last. Signal 0: it ended by itself. 9 is often the system short of "
         "memory, 11 and 6 are faults of its own.",
         [
-            query(best("mcp_process_last_exit_signal"), "signal {{pod}}", instant=True),
-            query(best("mcp_process_last_exit_code"), "exit code {{pod}}", instant=True),
+            query(best("mcp_process_last_exit_signal"), "signal {{pod}}{{address}}", instant=True),
+            query(best("mcp_process_last_exit_code"), "exit code {{pod}}{{address}}", instant=True),
         ],
         unit="none",
         decimals=0,
@@ -294,8 +294,8 @@ PROCESS = [
         "Start",
         "How long the child took from its start to its first answer, and how long ago it was started.",
         [
-            query(best("mcp_process_startup_seconds"), "until it answered {{pod}}", instant=True),
-            query(f"time() - {best('mcp_process_start_time_seconds')}", "runs for {{pod}}", instant=True),
+            query(best("mcp_process_startup_seconds"), "until it answered {{pod}}{{address}}", instant=True),
+            query(f"time() - {best('mcp_process_start_time_seconds')}", "runs for {{pod}}{{address}}", instant=True),
         ],
         unit="s",
         decimals=1,
@@ -313,7 +313,7 @@ PROTECTION = [
         "Time until the first certificate of the server's chain ends. Warning within 14 days and a quarter of its life, "
         "critical within 3 days and a tenth.",
         [query(f"min without (instance) (mcp_tls_certificate_not_after_timestamp_seconds{{{SERVER}}}) - time()",
-               "ends in {{pod}}", instant=True)],
+               "ends in {{pod}}{{address}}", instant=True)],
         unit="s",
         decimals=1,
         steps=thresholds(RED, (3 * 86400, YELLOW), (14 * 86400, GREEN)),
@@ -325,7 +325,7 @@ PROTECTION = [
         "Token",
         "What the token had left at the last poll, of servers that are sent one with a known end. Warning below 30 s.",
         [query(f"min without (instance) (mcp_auth_token_expiry_timestamp_seconds{{{SERVER}}} "
-               f"- mcp_last_poll_timestamp_seconds{{{SERVER}}})", "had left {{pod}}", instant=True)],
+               f"- mcp_last_poll_timestamp_seconds{{{SERVER}}})", "had left {{pod}}{{address}}", instant=True)],
         unit="s",
         decimals=1,
         steps=thresholds(YELLOW, (30, GREY)),
@@ -336,7 +336,7 @@ PROTECTION = [
     stat(
         "Authentication",
         "Of servers with `health.expect_auth`: whether requests without credentials are refused.",
-        [query(f"min without (instance) (mcp_auth_enforced{{{SERVER}}})", "authentication {{pod}}", instant=True)],
+        [query(f"min without (instance) (mcp_auth_enforced{{{SERVER}}})", "authentication {{pod}}{{address}}", instant=True)],
         unit="none",
         steps=thresholds(RED, (1, GREEN)),
         mappings=AUTH,
@@ -351,10 +351,10 @@ CATALOG = [
         "Tools, resources and prompts",
         "What the server lists, read every 5 minutes between two polls.",
         [
-            query(best("mcp_tools"), "tools {{pod}}"),
-            query(best("mcp_resources"), "resources {{pod}}"),
-            query(best("mcp_resource_templates"), "resource templates {{pod}}"),
-            query(best("mcp_prompts"), "prompts {{pod}}"),
+            query(best("mcp_tools"), "tools {{pod}}{{address}}"),
+            query(best("mcp_resources"), "resources {{pod}}{{address}}"),
+            query(best("mcp_resource_templates"), "resource templates {{pod}}{{address}}"),
+            query(best("mcp_prompts"), "prompts {{pod}}{{address}}"),
         ],
         unit="short",
         decimals=0,
@@ -365,8 +365,8 @@ CATALOG = [
         "What all tools, and the largest of them, cost the context of an agent that is shown them: their definitions as "
         "compact JSON.",
         [
-            query(best("mcp_tool_definitions_bytes"), "all tools {{pod}}"),
-            query(best("mcp_largest_tool_bytes"), "{{tool}} {{pod}}"),
+            query(best("mcp_tool_definitions_bytes"), "all tools {{pod}}{{address}}"),
+            query(best("mcp_largest_tool_bytes"), "{{tool}} {{pod}}{{address}}"),
         ],
         unit="bytes",
         no_value="not read",
@@ -390,7 +390,7 @@ CATALOG = [
         "Not as reviewed",
         "Definitions that are not what the lock file says; 0 is what was reviewed. `mcp-exporter catalog diff` tells how "
         "they differ.",
-        [query(best("mcp_catalog_drift"), "{{kind}} {{pod}}")],
+        [query(best("mcp_catalog_drift"), "{{kind}} {{pod}}{{address}}")],
         unit="short",
         decimals=0,
         steps=thresholds(GREEN, (1, RED)),
@@ -408,7 +408,7 @@ def build():
         variables=variables("mcp_up", server_multi=False),
         annotations=[
             alerts_annotation('server="$server"'),
-            annotation("Restarts", f"{best('mcp_uptime_seconds')} < 120", BLUE, "{{server}} restarted", "{{pod}}",
+            annotation("Restarts", f"{best('mcp_uptime_seconds')} < 120", BLUE, "{{server}} restarted", "{{pod}}{{address}}",
                        "server"),
             maintenance_annotation(f"{best('mcp_maintenance')} == 1"),
         ],

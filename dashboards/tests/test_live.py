@@ -222,9 +222,9 @@ def test_returns_data(prometheus, target):
     else:
         for choice in choices(target.board):
             found = wait_for_data(prometheus, target.expr, instant, choice)
-    # The legend's labels are there, but for `pod`, which only sidecars have.
+    # The legend's labels are there, but for `pod` and `address`, which only replicas have.
     if not target.target["format"] == "table":
-        for label in set(re.findall(r"\{\{(\w+)\}\}", target.target["legendFormat"])) - {"pod"}:
+        for label in set(re.findall(r"\{\{(\w+)\}\}", target.target["legendFormat"])) - {"pod", "address"}:
             assert all(labels.get(label) for labels, _ in found), f"series without {label}"
 
 

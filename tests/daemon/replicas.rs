@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::prometheus::Prometheus;
-use crate::support::{Exporter, Port, Process, output_of, project_file, python, until};
+use crate::support::{Exporter, Port, Process, output_of, prerequisite, project_file, python, until};
 
 const NAME: &str = "mcp.test";
 
@@ -40,16 +40,18 @@ impl Names {
 }
 
 /// A FastMCP server at an address of its own.
-fn server(host: &str, port: &Port, version: &str, directory: &Path) -> Process {
+fn server(python: PathBuf, host: &str, port: &Port, version: &str, directory: &Path) -> Process {
     let document = directory.join("document.json");
     std::fs::write(&document, json!({ "status": "healthy" }).to_string()).unwrap();
-    let mut command = Command::new(python());
+    let mut command = Command::new(python);
     command
         .arg(project_file("tests/servers/server.py"))
         .args(["--kind", "fastmcp", "--transport", "streamable-http", "--host", host, "--version", version])
         .args(["--port", &port.number().to_string()])
         .arg("--document")
-        .arg(document);
+        .arg(document)
+        .arg("--journal")
+        .arg(directory.join(version));
     let mut process = Process::start(&mut command, directory.join(host));
     until(&format!("the server at {host} to listen"), || {
         assert!(process.ended().is_none(), "{}", process.output());
@@ -71,8 +73,8 @@ fn expression(alert: &str) -> String {
 fn two_versions_behind_one_name() {
     let directory = TempDir::new().unwrap();
     let port = Port::free();
-    let _old = server("127.0.0.2", &port, "1.0.0", directory.path());
-    let new = server("127.0.0.3", &port, "2.0.0", directory.path());
+    let _old = server(python(), "127.0.0.2", &port, "1.0.0", directory.path());
+    let new = server(python(), "127.0.0.3", &port, "2.0.0", directory.path());
     let (first, second) = (format!("127.0.0.2:{}", port.number()), format!("127.0.0.3:{}", port.number()));
 
     let names = Names::new(directory.path(), &["127.0.0.2", "127.0.0.3"]);
@@ -142,12 +144,19 @@ fn two_versions_behind_one_name() {
             .is_some_and(|count| count >= 1.0)
     });
     assert!(is_up(&scrape, &first, 1.0), "known addresses stay");
-    assert!(exporter.log().contains("reason=dns"), "the log says so");
+    let log = exporter.log();
+    assert!(log.contains("reason=dns") && log.contains(&format!("address={second}")), "the log says so, and of which");
 
-    // A new one is polled, at the address that was there before.
-    let _newest = server("127.0.0.3", &port, "3.0.0", directory.path());
+    // A new one, with sessions, is polled at the address that was there before. When that leaves, the session is ended.
+    let fastmcp2 = prerequisite("MCP_EXPORTER_TEST_PYTHON_FASTMCP2", "python-fastmcp2/bin/python");
+    let _newest = server(fastmcp2, "127.0.0.3", &port, "3.0.0", directory.path());
     names.lead_to(&["127.0.0.2", "127.0.0.3"]);
     exporter.until("the new replica to be up", |scrape| is_up(scrape, &second, 1.0) && is_up(scrape, &first, 1.0));
+    names.lead_to(&["127.0.0.2"]);
+    until("the end of its session", || {
+        let journal = std::fs::read_to_string(directory.path().join("3.0.0")).unwrap();
+        journal.lines().any(|line| line.contains("\"DELETE\"") && line.contains("\"status\": 200")).then_some(())
+    });
     let (status, log) = exporter.stop();
     assert!(status.success(), "{log}");
 }
@@ -166,9 +175,13 @@ fn looks_at_one_replica(exporter: &Exporter, first: &str, second: &str) {
         assert!(page.status == 200 && page.body.contains(&format!("<h1>search at {address}</h1>")), "{}", page.body);
     }
     assert_eq!(exporter.get("/api/v1/servers/search").status, 404);
-    let alike = exporter.get("/servers/search");
-    let link = format!("servers/search?address={}", first.replace(':', "%3A"));
-    assert!(alike.status == 404 && alike.body.contains(&link), "{}", alike.body);
+    let both = exporter.get("/servers/search");
+    assert_eq!(both.status, 200);
+    for address in [first, second] {
+        let link = format!("href=\"../servers/search?address={}\"", address.replace(':', "%3A"));
+        assert!(both.body.contains(&link), "{}", both.body);
+    }
+    assert_eq!(exporter.get("/servers/search?address=127.0.0.9:1").status, 404);
     let probed = exporter.get("/probe?target=search");
     assert!(probed.status == 200 && probed.body.contains("\nmcp_up 1\n"), "{}", probed.body);
 }

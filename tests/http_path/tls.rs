@@ -1,11 +1,12 @@
 //! Certificates: whose, for whom, and ours.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_exporter::probe::{Failure, Phase, Protection, TlsVersion, Validity};
-use mcp_exporter::target::{Endpoint, TlsSettings};
+use mcp_exporter::target::{Endpoint, Resolve, TlsSettings};
 use mcp_exporter::units::PromDuration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -96,6 +97,24 @@ async fn certificates_are_checked_as_configured() {
     assert!(right.ledger.phases.get(Phase::Tls).is_some());
 
     client(&server, TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }).text().await;
+}
+
+/// One of the addresses behind a name: nobody is asked for it, and all else is the name's.
+#[tokio::test]
+async fn a_replica_is_asked_by_its_servers_name() {
+    let authority = Authority::new();
+    let server = authority.serve("server", named("mcp.invalid"), false).await;
+    let here = SocketAddr::from(([127, 0, 0, 1], server.port));
+    let mut client = Client::with(&format!("https://mcp.invalid:{}/mcp", server.port), |address| {
+        address.resolve = Resolve::Only(here);
+        address.tls = TlsSettings { ca_file: authority.ca(), ..TlsSettings::default() };
+    });
+    client.text().await;
+    assert!(client.ledger.phases.get(Phase::Tls).is_some() && client.ledger.phases.get(Phase::Dns).is_none());
+    let host = format!("mcp.invalid:{}", server.port);
+    assert!(server.got().iter().all(|got| got.header("host") == Some(&host)));
+    server.stop();
+    check(&client.failure().await, Failure::Connect, &format!("https://{host}/mcp at {here}"));
 }
 
 fn years(from: i32, until: i32) -> Validity {

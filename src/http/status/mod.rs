@@ -63,6 +63,11 @@ pub(super) async fn server(
         let frame = Frame { root: &root, metrics: &metrics };
         match server::page(&frame, &store, &id, SystemTime::now()) {
             Some(page) => (StatusCode::OK, page.into_string()),
+            None if id.address().is_none()
+                && let Some(page) = server::replicas(&frame, &store, &name, SystemTime::now()) =>
+            {
+                (StatusCode::OK, page.into_string())
+            }
             None => (StatusCode::NOT_FOUND, server::unknown(&frame, &store, &name).into_string()),
         }
     };

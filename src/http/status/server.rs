@@ -53,6 +53,30 @@ pub(super) fn page(frame: &Frame<'_>, store: &SnapshotStore, name: &TargetName, 
     Some(frame.page(&title, icon, &content))
 }
 
+/// The replicas that share this name, to choose from; `None` where there are none.
+pub(super) fn replicas(frame: &Frame<'_>, store: &SnapshotStore, name: &str, now: SystemTime) -> Option<Markup> {
+    let mut targets = store.snapshot().targets;
+    targets.retain(|target| target.name.as_str() == name && target.name.address().is_some());
+    if targets.is_empty() {
+        return None;
+    }
+    let content = html! {
+        p.back { a href=(frame.home()) { "← All servers" } }
+        div.hero {
+            h1 { (name) }
+            p.lead { "Each address behind its name is a server of its own: " (targets.len()) " of them." }
+        }
+        div.empty {
+            ul.alike {
+                @for target in &targets {
+                    li { a href={ (frame.root) (path_of(&target.name)) } { (sign(Standing::of(target))) (target.name) } " " (badges(target, now)) }
+                }
+            }
+        }
+    };
+    Some(frame.page(name, "well.svg", &content))
+}
+
 /// Nobody is called so: what is called alike, and the way back.
 pub(super) fn unknown(frame: &Frame<'_>, store: &SnapshotStore, name: &str) -> Markup {
     let shown: String = name.chars().take(128).collect();
