@@ -4,6 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
+#[path = "../bench/load/scrape.rs"]
+#[allow(dead_code, reason = "the load benchmark uses more of it")]
+mod scrape;
+#[path = "../bench/load/soak.rs"]
+#[allow(dead_code, reason = "the load benchmark uses more of it")]
+mod soak;
 #[path = "../bench/load/stub.rs"]
 #[allow(dead_code, reason = "the load benchmark uses more of it")]
 mod stub;
@@ -11,6 +17,7 @@ mod stub;
 mod support;
 
 mod authorization;
+mod bad_days;
 mod catalog;
 mod cost;
 mod discovery;

@@ -24,6 +24,11 @@ impl Exposition {
         Self { samples: samples.collect(), text: text.to_owned() }
     }
 
+    /// All of them.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter()
+    }
+
     /// Samples of this name that carry these labels, among others.
     pub(crate) fn all<'a>(
         &'a self,

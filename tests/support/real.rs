@@ -305,9 +305,19 @@ impl StdioServer {
         text.lines().map(|line| line.parse().unwrap()).collect()
     }
 
-    /// What `child.py echo` notes down of what it was given.
+    /// What `child.py echo` notes down of what it was given, and `mortal.py` of what it does.
     pub(crate) fn given(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("given")).unwrap_or_default()
+    }
+
+    /// From now on `mortal.py` lives on.
+    pub(crate) fn make_peace(&self) {
+        std::fs::write(self.directory.path().join("peace"), "").unwrap();
+    }
+
+    /// `mortal.py` lives dangerously again.
+    pub(crate) fn end_peace(&self) {
+        drop(std::fs::remove_file(self.directory.path().join("peace")));
     }
 
     pub(crate) fn forbid(&self) {

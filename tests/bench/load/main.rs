@@ -11,7 +11,12 @@ mod process;
 mod report;
 mod scenario;
 mod scrape;
+#[allow(clippy::unwrap_used, reason = "what is not as it should be ends the run")]
+mod soak;
 mod stub;
+#[path = "../../support/mod.rs"]
+#[allow(dead_code, unused_imports, clippy::unwrap_used, reason = "the tests use more of it")]
+mod support;
 
 use std::io::{self, BufRead as _};
 use std::process::ExitCode;
@@ -55,6 +60,9 @@ struct Load {
     /// What happens to them.
     #[arg(long, value_enum, default_value_t = Scenario::Steady)]
     scenario: Scenario,
+    /// What `soak` draws its luck from; a new one for each run unless given.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Another exporter than the one built with this.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_mcp-exporter"))]
     exporter: std::path::PathBuf,

@@ -12,6 +12,8 @@ use super::Load;
 use super::process::{Cpu, Process, StubProcess};
 use super::report::{Table, circumstances};
 use super::scrape::{Scrape, is_ok};
+
+use super::soak;
 use super::stub::{self, Speech};
 
 /// What happens to the servers.
@@ -29,6 +31,8 @@ pub(crate) enum Scenario {
     LargeAnswers,
     /// A hundred scrapes at once.
     Scrapes,
+    /// They die, return, hang and lie at random, for as long as a window lasts.
+    Soak,
 }
 
 /// How long anything may take to come about.
@@ -37,6 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) fn run(load: &Load) -> io::Result<()> {
     let Load { servers, seconds, interval, speech, scenario, .. } = load;
     println!("{}", circumstances(&load.exporter));
+    if *scenario == Scenario::Soak {
+        println!("{}", soak::run(soaking(load)));
+        return Ok(());
+    }
     println!("{servers} servers, every {interval} s, {speech:?}, windows of {seconds} s, {scenario:?}\n");
     // A second half of servers that only a reload brings in.
     let arguments = [(servers + servers / 2).to_string(), value_name(*speech)];
@@ -44,6 +52,23 @@ pub(crate) fn run(load: &Load) -> io::Result<()> {
     match scenario {
         Scenario::Steady => steady(load, &mut stub),
         _ => bad_day(load, &mut stub),
+    }
+}
+
+/// The long form, with a poll a second. With 300 servers ten minutes are some 200,000 attempts: lost by each of them, 130 bytes
+/// would be more than what resident memory may grow by.
+fn soaking(load: &Load) -> soak::Form {
+    let seed = load.seed.unwrap_or_else(|| fastrand::u64(..1_000_000_000));
+    println!("seed {seed}");
+    soak::Form {
+        seed,
+        servers: load.servers,
+        children: 20,
+        warm_up: 30,
+        slots: 30,
+        lasting: load.window(),
+        exporter: load.exporter.clone(),
+        tolerance_kib: 24 << 10,
     }
 }
 
@@ -333,7 +358,7 @@ fn bad_day(load: &Load, stub: &mut StubProcess) -> io::Result<()> {
         })
     };
     match load.scenario {
-        Scenario::Steady => {}
+        Scenario::Steady | Scenario::Soak => {}
         Scenario::AllDown => {
             stub.tell("down")?;
             pause(load.window());

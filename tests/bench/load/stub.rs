@@ -1,17 +1,19 @@
 //! Many MCP servers in one process, each with an address of its own: server `i` is 127.1.0.0 plus `i`, all on one port.
 //!
 //! One listener takes them all, so that ten thousand servers need no ten thousand sockets to listen on. It answers as a
-//! well-behaved server does, until it is told to be down, to say nothing, or to say very much.
+//! well-behaved server does, until it is told to be down, to say nothing, or to say very much; or is given a [`Mood`] of
+//! its own.
 
-use std::convert::Infallible;
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -53,6 +56,75 @@ impl Speech {
             one => one,
         }
     }
+}
+
+/// What a server is like for a while. Only [`Mood::Dead`] touches anything but the answer to a health question, so that
+/// every attempt either finds nobody or gets its one question through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As it should be.
+    Well,
+    /// Ends idle connections, closes new ones at once, and has forgotten its sessions.
+    Dead,
+    /// Has forgotten its sessions, and is well otherwise.
+    Forgetful,
+    /// Answers after a while.
+    Slow,
+    /// Takes the question and never answers.
+    Hung,
+    /// Answers another question than the one that was asked; what was asked stays unanswered.
+    OtherId,
+    /// Answers something that is no JSON.
+    Broken,
+    /// Answers status 503.
+    Refusing,
+    /// Ends the connection in the middle of the answer.
+    CutOff,
+    /// Answers more than is read.
+    TooLarge,
+    /// Answers a document that says nothing about health.
+    OtherDocument,
+}
+
+impl Mood {
+    /// Whether whoever asks a health question gets the health; of a dead one, who came through just before.
+    fn is_good(self) -> bool {
+        matches!(self, Self::Well | Self::Dead | Self::Forgetful | Self::Slow)
+    }
+}
+
+/// What one server has seen, for as long as it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SeenByOne {
+    /// Health questions that reached it, in a session that it knew where it has sessions.
+    pub(crate) asked: u64,
+    /// Those of them that were answered as they should be.
+    pub(crate) answered: u64,
+    /// Those of them that it never answered.
+    pub(crate) silenced: u64,
+    /// Sessions that were begun and neither ended nor forgotten.
+    pub(crate) sessions: usize,
+}
+
+impl SeenByOne {
+    /// What was added since an earlier look; the sessions of now.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            asked: self.asked - earlier.asked,
+            answered: self.answered - earlier.answered,
+            silenced: self.silenced - earlier.silenced,
+            sessions: self.sessions,
+        }
+    }
+}
+
+/// The account of one server.
+#[derive(Debug, Default)]
+struct Account {
+    asked: u64,
+    answered: u64,
+    silenced: u64,
+    sessions: HashSet<String>,
 }
 
 /// What the servers have seen since they were started.
@@ -115,7 +187,11 @@ pub(crate) struct Shared {
     initialized: AtomicU64,
     deleted: AtomicU64,
     rate: Mutex<Rate>,
-    streams: Mutex<Vec<UnboundedSender<Bytes>>>,
+    /// By place; with the server whose it is.
+    streams: Mutex<Vec<(usize, Option<UnboundedSender<Bytes>>)>>,
+    accounts: Vec<Mutex<Account>>,
+    /// By server; whoever is not in it is well.
+    moods: watch::Sender<Arc<[Mood]>>,
 }
 
 /// Accepted connections by second.
@@ -146,6 +222,8 @@ impl Stub {
             deleted: AtomicU64::new(0),
             rate: Mutex::new(Rate { since: Instant::now(), count: 0, most: 0 }),
             streams: Mutex::default(),
+            accounts: (0..servers).map(|_| Mutex::default()).collect(),
+            moods: watch::Sender::new(Arc::default()),
         };
         let mut stub = Self { port: 0, shared: Arc::new(shared), serving: JoinSet::new() };
         stub.up().await?;
@@ -160,6 +238,7 @@ impl Stub {
     pub(crate) async fn down(&mut self) {
         self.serving.shutdown().await;
         self.shared.life.fetch_add(1, Relaxed);
+        self.shared.accounts.iter().for_each(|account| lock(account).sessions.clear());
         self.shared.streams.lock().expect("nobody panics with it").clear();
     }
 
@@ -185,6 +264,29 @@ impl Stub {
         self.shared.talkative.store(count, Relaxed);
     }
 
+    /// From now on the servers are like this, in their order.
+    pub(crate) fn set_moods(&self, moods: &[Mood]) {
+        for (server, mood) in moods.iter().enumerate() {
+            if let (Mood::Dead | Mood::Forgetful, Some(account)) = (mood, self.shared.accounts.get(server)) {
+                lock(account).sessions.clear();
+            }
+        }
+        // What waits in a stream is still sent; then it ends.
+        for (server, sender) in lock(&self.shared.streams).iter_mut() {
+            if moods.get(*server) == Some(&Mood::Dead) {
+                *sender = None;
+            }
+        }
+        self.shared.moods.send_replace(moods.into());
+    }
+
+    /// What one of them has seen.
+    pub(crate) fn seen_by(&self, server: usize) -> SeenByOne {
+        let account = lock(&self.shared.accounts[server]);
+        let Account { asked, answered, silenced, sessions } = &*account;
+        SeenByOne { asked: *asked, answered: *answered, silenced: *silenced, sessions: sessions.len() }
+    }
+
     /// Begins counting anew who is asked.
     pub(crate) fn reset(&self) {
         self.shared.asked.iter().for_each(|asked| asked.store(0, Relaxed));
@@ -207,6 +309,10 @@ impl Stub {
             silent: shared.asked.iter().skip(first).take(count).filter(|asked| asked.load(Relaxed) == 0).count(),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics with it")
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -245,12 +351,31 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>) {
         return;
     }
     let shared = &open.0;
-    let answer = service_fn(|request| async move { Ok::<_, Infallible>(shared.answer(server, request).await) });
-    // The client hung up, or we are to be down.
-    http1::Builder::new().serve_connection(TokioIo::new(socket), answer).await.ok();
+    let mut moods = shared.moods.subscribe();
+    if shared.mood(server) == Mood::Dead {
+        return;
+    }
+    let answer = service_fn(|request| async move {
+        if shared.mood(server) == Mood::Dead {
+            return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+        }
+        Ok(shared.answer(server, request).await)
+    });
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
+    loop {
+        tokio::select! {
+            // The client hung up, or we are to be down.
+            _ = connection.as_mut() => return,
+            _ = moods.changed() => {
+                if shared.mood(server) == Mood::Dead {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
 }
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// As much of a message as is looked at.
 #[derive(Deserialize)]
@@ -271,6 +396,10 @@ impl Shared {
         rate.count += 1;
     }
 
+    fn mood(&self, server: usize) -> Mood {
+        self.moods.borrow().get(server).copied().unwrap_or(Mood::Well)
+    }
+
     async fn answer(&self, server: usize, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
@@ -280,12 +409,16 @@ impl Shared {
         }
         let speech = self.speech.of(server);
         if speech == Speech::Sse && head.method == Method::GET {
-            return self.open_stream();
+            return self.open_stream(server);
         }
         match head.method {
             Method::POST => {}
             Method::DELETE => {
                 self.deleted.fetch_add(1, Relaxed);
+                let session = head.headers.get("mcp-session-id").and_then(|session| session.to_str().ok());
+                if let (Some(account), Some(session)) = (self.accounts.get(server), session) {
+                    lock(account).sessions.remove(session);
+                }
                 return status(StatusCode::OK);
             }
             _ => return status(StatusCode::METHOD_NOT_ALLOWED),
@@ -297,7 +430,7 @@ impl Shared {
         if sessions && message.method != "initialize" && session != Some(FLOOR_SESSION) {
             match session {
                 None => return error(StatusCode::BAD_REQUEST, id, -32600, "Bad Request: Missing session ID"),
-                Some(session) if !self.knows(session) => {
+                Some(session) if !self.knows(server, session) => {
                     return error(StatusCode::NOT_FOUND, id, -32600, "Session not found");
                 }
                 Some(_) => {}
@@ -309,8 +442,19 @@ impl Shared {
                 if let Some(asked) = self.asked.get(server) {
                     asked.fetch_add(1, Relaxed);
                 }
-                let long = server < self.talkative.load(Relaxed);
-                (if long { &self.long_text } else { &self.text }).to(id)
+                let mood = self.mood(server);
+                if speech == Speech::Sse {
+                    return self.send_health(server, head.uri.query().unwrap_or_default(), mood, id);
+                }
+                self.count_question(server, mood);
+                match mood {
+                    Mood::Hung => return std::future::pending().await,
+                    Mood::CutOff => return cut_off(&self.health(server, mood, id)),
+                    Mood::Refusing => return status(StatusCode::SERVICE_UNAVAILABLE),
+                    Mood::Slow => sleep(Duration::from_millis(200)).await,
+                    _ => {}
+                }
+                self.health(server, mood, id)
             }
             "initialize" => {
                 self.initialized.fetch_add(1, Relaxed);
@@ -326,19 +470,58 @@ impl Shared {
         match speech {
             Speech::Sse => self.send(head.uri.query().unwrap_or_default(), &reply),
             Speech::SessionsEvents | Speech::StatelessEvents => {
-                self.with_session(message.method, sessions, events(&reply))
+                self.with_session(server, message.method, sessions, events(&reply))
             }
-            _ => self.with_session(message.method, sessions, json(reply)),
+            _ => self.with_session(server, message.method, sessions, json(reply)),
         }
     }
 
-    fn knows(&self, session: &str) -> bool {
-        session.split('-').next().and_then(|life| life.parse().ok()) == Some(self.life.load(Relaxed))
+    fn count_question(&self, server: usize, mood: Mood) {
+        if let Some(account) = self.accounts.get(server) {
+            let mut account = lock(account);
+            account.asked += 1;
+            account.answered += u64::from(mood.is_good());
+            account.silenced += u64::from(matches!(mood, Mood::Hung | Mood::OtherId));
+        }
     }
 
-    fn with_session(&self, method: &str, sessions: bool, mut response: Response<Body>) -> Response<Body> {
+    /// What is said to a health question.
+    fn health(&self, server: usize, mood: Mood, id: &str) -> String {
+        match mood {
+            Mood::OtherId => self.text.to("987654"),
+            Mood::Broken => r#"{"jsonrpc": "2.0", "result""#.to_owned(),
+            Mood::TooLarge => Answer::new(&"x".repeat(3 * LONG)).to(id),
+            Mood::OtherDocument => Answer::new("The weather is fine.").to(id),
+            _ if server < self.talkative.load(Relaxed) => self.long_text.to(id),
+            _ => self.text.to(id),
+        }
+    }
+
+    /// A question counts once its answer is in the stream, which is still sent when the stream ends.
+    fn send_health(&self, server: usize, place: &str, mood: Mood, id: &str) -> Response<Body> {
+        let response = self.send(place, &self.health(server, mood, id));
+        if response.status().is_success() {
+            self.count_question(server, mood);
+        }
+        response
+    }
+
+    fn knows(&self, server: usize, session: &str) -> bool {
+        self.accounts.get(server).is_some_and(|account| lock(account).sessions.contains(session))
+    }
+
+    fn with_session(
+        &self,
+        server: usize,
+        method: &str,
+        sessions: bool,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         if sessions && method == "initialize" {
             let session = format!("{}-{:032x}", self.life.load(Relaxed), self.initialized.load(Relaxed));
+            if let Some(account) = self.accounts.get(server) {
+                lock(account).sessions.insert(session.clone());
+            }
             let session = session.try_into().expect("digits and a dash");
             response.headers_mut().insert("mcp-session-id", session);
         }
@@ -346,15 +529,15 @@ impl Shared {
     }
 
     /// The stream of HTTP+SSE; its place in the list is the session.
-    fn open_stream(&self) -> Response<Body> {
+    fn open_stream(&self, server: usize) -> Response<Body> {
         let (sender, receiver) = unbounded_channel();
-        let mut streams = self.streams.lock().expect("nobody panics with it");
+        let mut streams = lock(&self.streams);
         let place = streams.len();
         sender.send(Bytes::from(format!("event: endpoint\ndata: /messages?{place}\n\n"))).expect("it is here");
-        streams.push(sender);
+        streams.push((server, Some(sender)));
         let frames = futures_util::stream::unfold(receiver, |mut receiver: UnboundedReceiver<Bytes>| async {
             let bytes = receiver.recv().await?;
-            Some((Ok::<_, Infallible>(Frame::data(bytes)), receiver))
+            Some((Ok::<_, io::Error>(Frame::data(bytes)), receiver))
         });
         let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
         response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
@@ -363,7 +546,7 @@ impl Shared {
 
     fn send(&self, place: &str, reply: &str) -> Response<Body> {
         let streams = self.streams.lock().expect("nobody panics with it");
-        let stream = place.parse::<usize>().ok().and_then(|place| streams.get(place));
+        let stream = place.parse::<usize>().ok().and_then(|place| streams.get(place)?.1.as_ref());
         let sent = stream.map(|stream| stream.send(Bytes::from(format!("event: message\ndata: {reply}\n\n"))));
         status(if matches!(sent, Some(Ok(()))) { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND })
     }
@@ -398,7 +581,7 @@ impl Answer {
 }
 
 fn full(body: impl Into<Bytes>) -> Body {
-    Full::new(body.into()).boxed_unsync()
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
@@ -418,6 +601,25 @@ fn events(reply: &str) -> Response<Body> {
 fn status(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(full(""));
     *response.status_mut() = status;
+    response
+}
+
+/// Half of an answer that is announced whole.
+fn cut_off(reply: &str) -> Response<Body> {
+    let half = Bytes::copy_from_slice(&reply.as_bytes()[..reply.len() / 2]);
+    let frames = futures_util::stream::unfold(Some(half), |half| async move {
+        match half {
+            Some(half) => Some((Ok(Frame::data(half)), None)),
+            None => {
+                // What is there already is sent while this waits; it would be thrown away otherwise.
+                sleep(Duration::from_millis(20)).await;
+                Some((Err(io::Error::from(io::ErrorKind::ConnectionAborted)), None))
+            }
+        }
+    });
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, reply.len().into());
     response
 }
 
