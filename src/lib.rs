@@ -2,6 +2,7 @@
 
 pub mod allow;
 pub mod app;
+pub mod canary;
 pub mod catalog;
 pub mod check;
 pub mod cli;

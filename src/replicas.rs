@@ -371,6 +371,7 @@ mod tests {
             health: Arc::default(),
             catalog: CatalogSettings::default(),
             passthrough: None,
+            canaries: Arc::default(),
             poll: true,
             maintenance: crate::maintenance::Maintenance::default(),
         }

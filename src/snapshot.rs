@@ -3,6 +3,7 @@
 //! A poller records one finished poll at a time into its target's slot; a reader takes a [`Snapshot`], an
 //! immutable view in which each target's last poll is whole. Nobody ever holds a lock while reading.
 
+mod canary;
 mod catalog;
 mod history;
 mod passthrough;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+pub use canary::{Canaries, CanaryCall, CanaryError, CanaryReason, CanaryReport, CanaryState};
 pub use catalog::{CatalogCounters, CatalogReport, CatalogState, KindState, LastCatalog};
 pub use passthrough::{PassthroughReport, PassthroughState};
 
@@ -50,6 +52,8 @@ pub struct TargetState {
     pub catalog: Arc<CatalogState>,
     /// Its own metrics; `None` where they have never been read.
     pub passthrough: Option<Arc<PassthroughState>>,
+    /// Its canaries.
+    pub canaries: Arc<Canaries>,
 }
 
 /// A finished poll.
@@ -159,6 +163,7 @@ impl TargetState {
             maintenance: target.maintenance.clone(),
             catalog: Arc::default(),
             passthrough: None,
+            canaries: Arc::default(),
             counters: Counters::default(),
             last: None,
         };
@@ -324,6 +329,7 @@ impl Slot {
                 last: None,
                 catalog: Arc::default(),
                 passthrough: None,
+                canaries: Arc::default(),
             }),
             due: ArcSwap::from_pointee(Due { since: now, patience: patience(&target.timing) }),
             history: Recorder::default(),
@@ -392,6 +398,25 @@ impl Slot {
         self.state.rcu(|state| TargetState {
             passthrough: passthrough::forgotten(state.passthrough.as_ref()),
             ..TargetState::clone(state)
+        });
+    }
+
+    /// Takes in a call of a canary; gives back what was known of it before.
+    pub fn record_canary(&self, report: &CanaryReport) -> Option<CanaryState> {
+        let finished_at = SystemTime::now();
+        let before = self.state.rcu(|state| TargetState {
+            canaries: Arc::new(canary::after(&state.canaries, report, finished_at)),
+            ..TargetState::clone(state)
+        });
+        before.canaries.get(&report.name).cloned()
+    }
+
+    /// Forgets all canaries but these.
+    pub fn retain_canaries(&self, names: &[&Arc<str>]) {
+        self.state.rcu(|state| {
+            let mut canaries = Canaries::clone(&state.canaries);
+            canaries.retain(|name, _| names.contains(&name));
+            TargetState { canaries: Arc::new(canaries), ..TargetState::clone(state) }
         });
     }
 
@@ -507,9 +532,13 @@ fn after(state: &TargetState, tally: &Tally, last: &Arc<LastPoll>) -> TargetStat
             passthrough::forgotten(state.passthrough.as_ref())
         }
     };
+    let canaries = match &last.result {
+        Ok(_) => Arc::clone(&state.canaries),
+        Err(_) => canary::forgotten(&state.canaries),
+    };
     let (name, labels, maintenance) = (state.name.clone(), state.labels.clone(), state.maintenance.clone());
-    let catalog = Arc::clone(&state.catalog);
-    TargetState { name, labels, maintenance, counters, last: Some(Arc::clone(last)), catalog, passthrough }
+    let (catalog, last) = (Arc::clone(&state.catalog), Some(Arc::clone(last)));
+    TargetState { name, labels, maintenance, counters, last, catalog, passthrough, canaries }
 }
 
 #[cfg(test)]
@@ -535,6 +564,7 @@ mod tests {
             health: Arc::default(),
             catalog: CatalogSettings::default(),
             passthrough: None,
+            canaries: Arc::default(),
             poll: true,
             maintenance: Maintenance::default(),
         }

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::allow::AllowList;
+use crate::canary::Expectation;
 use crate::catalog::Reviewed;
 use crate::health::{Ask, HealthSettings};
 use crate::maintenance::Maintenance;
@@ -38,6 +39,8 @@ pub struct Target {
     pub catalog: CatalogSettings,
     /// How its own metrics are asked for; `None` where they are not.
     pub passthrough: Option<Arc<PassthroughSettings>>,
+    /// Tools that are called between its polls.
+    pub canaries: Arc<[CanarySettings]>,
     /// Whether the daemon polls it by itself.
     pub poll: bool,
     /// When it is worked on; it is polled all the same.
@@ -47,10 +50,10 @@ pub struct Target {
 impl fmt::Debug for Target {
     /// Without what the endpoint knows to be secret, wherever in the target it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, labels, endpoint, timing, health, catalog, passthrough, poll, maintenance } = self;
+        let Self { name, labels, endpoint, timing, health, catalog, passthrough, canaries, poll, maintenance } = self;
         let text = format!(
             "Target {{ {name:?}, {labels:?}, {endpoint:?}, {timing:?}, {health:?}, {catalog:?}, \
-             {passthrough:?}, poll: {poll}, {maintenance:?} }}"
+             {passthrough:?}, {canaries:?}, poll: {poll}, {maintenance:?} }}"
         );
         f.write_str(&endpoint.redactor.0.redact(&text))
     }
@@ -184,6 +187,25 @@ pub struct PassthroughSettings {
     pub interval: Option<PromDuration>,
     /// Most series that are taken over.
     pub series: usize,
+}
+
+/// A tool that is called now and then, and what it should answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CanarySettings {
+    /// The value of the label `canary`; unique in a target.
+    pub name: Arc<str>,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+    /// What it should answer.
+    pub expect: Expectation,
+    /// From one call to the next, at the least.
+    pub interval: PromDuration,
+    /// Time limit of one call.
+    pub timeout: PromDuration,
+    /// Whether it is called although it may change something.
+    pub allow_side_effects: bool,
 }
 
 /// A lock file, and what it says about one target.

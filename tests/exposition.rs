@@ -24,8 +24,8 @@ use mcp_exporter::probe::{
 use mcp_exporter::replicas::{State, States};
 use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::{
-    CatalogCounters, CatalogState, Counters, KindState, LastCatalog, LastPoll, PassthroughState, PollResult, Snapshot,
-    TargetState,
+    Canaries, CanaryCall, CanaryError, CanaryReason, CanaryState, CatalogCounters, CatalogState, Counters, KindState,
+    LastCatalog, LastPoll, PassthroughState, PollResult, Snapshot, TargetState,
 };
 use mcp_exporter::target::{Labels, TargetName};
 
@@ -69,6 +69,7 @@ fn answered(name: &str, labels: Labels, counters: Counters, answer: Answer, phas
         last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
+        canaries: Arc::default(),
     })
 }
 
@@ -195,6 +196,7 @@ fn talkative() -> Arc<TargetState> {
     }
     Arc::make_mut(&mut state).catalog = Arc::new(catalog());
     Arc::make_mut(&mut state).passthrough = Some(Arc::new(passthrough()));
+    Arc::make_mut(&mut state).canaries = Arc::new(canaries());
     state
 }
 
@@ -240,6 +242,23 @@ fn passthrough() -> PassthroughState {
     state
 }
 
+/// One canary that is well, one that was, one that may not be called, and one that is not known again yet.
+fn canaries() -> Canaries {
+    let error = |reason| CanaryError { reason, text: "not shown here".into(), hint: None };
+    let canary = |result, millis: Option<u64>, last_success_at| {
+        let call = CanaryCall { result, time: millis.map(Duration::from_millis), finished_at: finished_at() };
+        CanaryState { last: Some(call), last_success_at }
+    };
+    let long_ago = Some(UNIX_EPOCH + Duration::from_secs(1_799_999_000));
+    Canaries::from([
+        ("find".into(), canary(Ok(()), Some(125), Some(finished_at()))),
+        ("count".into(), canary(Err(error(CanaryReason::Unexpected)), Some(31), long_ago)),
+        ("delete".into(), canary(Err(error(CanaryReason::Refused)), None, None)),
+        ("slow".into(), canary(Err(error(CanaryReason::Asking(Failure::Timeout))), None, None)),
+        ("back".into(), CanaryState { last: None, last_success_at: long_ago }),
+    ])
+}
+
 /// A server that is down, and was up once.
 fn down() -> Arc<TargetState> {
     let counters = with_failures(Counters { polls: [1, 0, 0, 4], ..Counters::default() }, &[(Failure::Timeout, 4)]);
@@ -267,6 +286,7 @@ fn down() -> Arc<TargetState> {
         last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
+        canaries: Arc::default(),
     })
 }
 
@@ -282,6 +302,7 @@ fn unpolled() -> Arc<TargetState> {
         last: None,
         catalog: Arc::default(),
         passthrough: None,
+        canaries: Arc::default(),
     })
 }
 
@@ -621,7 +642,7 @@ fn promtool_knows_one_exception() {
 
 /// The table of the specification's section 5, as far as it is built: an interface, so it is written down twice.
 #[rustfmt::skip]
-const SPECIFIED: [(&str, &str, &[&str]); 96] = [
+const SPECIFIED: [(&str, &str, &[&str]); 100] = [
     ("mcp_up", "gauge", &[]),
     ("mcp_health_status", "gauge", &[]),
     ("mcp_health_computed_status", "gauge", &[]),
@@ -697,6 +718,10 @@ const SPECIFIED: [(&str, &str, &[&str]); 96] = [
     ("mcp_passthrough_samples", "gauge", &[]),
     ("mcp_passthrough_dropped_total", "counter", &["reason"]),
     ("mcp_passthrough_failures_total", "counter", &["reason"]),
+    ("mcp_canary_success", "gauge", &["canary"]),
+    ("mcp_canary_failure_reason", "gauge", &["canary", "reason"]),
+    ("mcp_canary_duration_seconds", "gauge", &["canary"]),
+    ("mcp_canary_last_success_timestamp_seconds", "gauge", &["canary"]),
     ("mcp_replicas", "gauge", &[]),
     ("mcp_replicas_left_out", "gauge", &[]),
     ("mcp_replica_lookup_failures_total", "counter", &["reason"]),
@@ -887,6 +912,7 @@ fn documents_without_a_status_give_a_failed_poll() {
             last: Some(Arc::new(last)),
             catalog: Arc::default(),
             passthrough: None,
+            canaries: Arc::default(),
         };
         check_samples(file, &Snapshot { targets: vec![Arc::new(state)] }, &expected);
     }

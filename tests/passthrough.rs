@@ -47,6 +47,7 @@ fn server(name: &str, labels: &[(&str, &str)], said: &str) -> Arc<TargetState> {
         last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: Some(Arc::new(passthrough)),
+        canaries: Arc::default(),
     })
 }
 

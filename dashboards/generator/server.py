@@ -399,6 +399,48 @@ CATALOG = [
 ]
 
 
+CANARIES = [
+    row("Canaries"),
+    timeline(
+        "Canaries",
+        "Whether the tools that are called between polls answer as expected. Refused ones count as failing.",
+        [query(best("mcp_canary_success"), "{{canary}} {{pod}}")],
+        mappings=CHECK,
+        width=12,
+        no_value="no canaries",
+    ),
+    graph(
+        "Answers of the canaries",
+        "From the call of a tool to its answer. Canaries without an answer have no line.",
+        [query(best("mcp_canary_duration_seconds"), "{{canary}} {{pod}}")],
+        unit="s",
+        no_value="no canaries",
+    ),
+    graph(
+        "Why canaries fail",
+        "The reason of each canary that fails. `refused` is a tool that does not say that it only reads, and is not called.",
+        [query(f"max by (canary, reason) (mcp_canary_failure_reason{{{SERVER}}})", "{{canary}}: {{reason}}")],
+        unit="none",
+        decimals=0,
+        bars=True,
+        stacked=True,
+        no_value="✔ no failures",
+    ),
+    stat(
+        "Last success",
+        "How long ago each canary last answered as expected.",
+        [query(f"time() - {best('mcp_canary_last_success_timestamp_seconds')}", "{{canary}} {{pod}}", instant=True)],
+        unit="s",
+        decimals=0,
+        steps=thresholds(GREY),
+        color_mode="value",
+        width=12,
+        height=8,
+        no_value="none",
+    ),
+]
+
+
 def build():
     return dashboard(
         "mcp-server",
@@ -416,6 +458,7 @@ def build():
             nav("Fleet", "mcp-fleet", "All servers"),
             nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
         ],
-        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROCESS + PROTECTION + CATALOG,
+        panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROCESS + PROTECTION + CANARIES
+        + CATALOG,
         time_from="now-3h",
     )

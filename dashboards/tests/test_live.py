@@ -97,6 +97,10 @@ mcp_exporter_discovery_last_success_timestamp_seconds{{kind="file_sd",source="/s
 mcp_exporter_duplicate_servers 0
 mcp_catalog_changes_total{{server="{DEAD}",kind="tools",change="added"}} 1
 mcp_catalog_drift{{server="{DEAD}",kind="tools"}} 0
+mcp_canary_success{{server="{DEAD}",canary="find"}} 0
+mcp_canary_failure_reason{{server="{DEAD}",canary="find",reason="unexpected"}} 1
+mcp_canary_duration_seconds{{server="{DEAD}",canary="find"}} 0.1
+mcp_canary_last_success_timestamp_seconds{{server="{DEAD}",canary="find"}} 1.9e9
 mcp_process_last_exit_code{{server="{DEAD}"}} 0
 mcp_process_last_exit_signal{{server="{DEAD}"}} 0
 mcp_server_info{{server="{DEAD}",address="10.0.0.1:8000",name="x",version="1",protocol_version="2025-06-18",transport="streamable-http"}} 1

@@ -193,6 +193,12 @@ fn http(
         let what = "`transport: http` reads one document: there is no resource or tool to ask for";
         at.error(findings, what, "remove `passthrough`, or the `transport`");
     }
+    if transport == Some(raw::Transport::Http)
+        && let Some(at) = at.child("canaries")
+    {
+        let what = "`transport: http` reads one document: there is no tool to call";
+        at.error(findings, what, "remove `canaries`, or the `transport`");
+    }
     if parsed.socket.is_some() && at.child("proxy_url").is_some() {
         at.key("proxy_url").warn(findings, "no proxy leads to a unix socket", "remove it");
     }

@@ -11,6 +11,7 @@
 
 mod address;
 mod at;
+mod canary;
 mod client;
 mod decode;
 mod endpoint;
@@ -276,9 +277,10 @@ fn resolve_all(
 
 /// Labels that nobody may configure: those of our own metrics, where a second one of the name would fail the whole
 /// scrape, and those that Prometheus, its rules and its alerts give a meaning to.
-pub const RESERVED_LABELS: [&str; 26] = [
+pub const RESERVED_LABELS: [&str; 27] = [
     "address",
     "alertname",
+    "canary",
     "change",
     "check",
     "dialect",

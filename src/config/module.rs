@@ -169,6 +169,7 @@ impl Module {
             health: Arc::clone(&self.health),
             catalog: CatalogSettings::default(),
             passthrough: None,
+            canaries: Arc::default(),
             maintenance: Maintenance::default(),
             poll: false,
         })

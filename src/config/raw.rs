@@ -236,6 +236,8 @@ settings! {
         poll: bool,
         /// Times in which the server is worked on: it is polled all the same, the shipped alerts are quiet.
         maintenance: Vec<Window>,
+        /// Tools that are called between polls, and what they should answer; at most 16.
+        canaries: Vec<Canary>,
     }
     /// Poll settings for URLs that `/probe` is asked about.
     struct Module {
@@ -562,6 +564,65 @@ pub(super) struct Passthrough {
     /// Series of them that are taken over; the rest is dropped and counted.
     #[schemars(extend("default" = 1000))]
     pub(super) max_series: Option<u32>,
+}
+
+/// A tool that is called now and then.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Canary {
+    /// The label `canary`. Without it the tool's name.
+    pub(super) name: Option<String>,
+    /// The MCP tool to call.
+    pub(super) tool: Option<String>,
+    /// Its arguments.
+    pub(super) arguments: Option<Map<String, Value>>,
+    /// What it should answer: all of this has to hold. Without it whatever is no error will do.
+    pub(super) expect: Option<Expect>,
+    /// From one call to the next, at the least: calls come after polls that succeeded.
+    #[schemars(extend("default" = "1m"))]
+    pub(super) interval: Option<PromDuration>,
+    /// Time limit of one call, which ends when the next poll is due besides.
+    #[schemars(extend("default" = "10s"))]
+    pub(super) timeout: Option<PromDuration>,
+    /// Call it even if it does not say that it only reads (`readOnlyHint`), or says that it may destroy something.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_side_effects: Option<bool>,
+}
+
+/// What a tool should answer.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub(super) struct Expect {
+    /// Where in the answer to look (JSONPath, RFC 9535): in its structured content, else in its text as JSON. Without it all
+    /// of the answer. Where it finds several values, each has to be as expected.
+    pub(super) json_path: Option<String>,
+    /// It is this: any value, lists and maps too.
+    #[serde(deserialize_with = "any_value")]
+    #[schemars(extend("x-any" = true))]
+    pub(super) equals: Option<Value>,
+    /// It is there, and not this.
+    #[serde(deserialize_with = "any_value")]
+    #[schemars(extend("x-any" = true))]
+    pub(super) not_equals: Option<Value>,
+    /// This regular expression is found in it; `^` and `$` stand for its beginning and its end.
+    pub(super) matches: Option<String>,
+    /// It is a number below this.
+    pub(super) less_than: Option<f64>,
+    /// It is a number above this.
+    pub(super) greater_than: Option<f64>,
+    /// It is a text with this in it, a list with this item, or a map with this key.
+    #[serde(deserialize_with = "any_value")]
+    #[schemars(extend("x-any" = true))]
+    pub(super) contains: Option<Value>,
+    /// There is something at `json_path`, or nothing.
+    pub(super) exists: Option<bool>,
+}
+
+/// `null` is a value that can be expected.
+fn any_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl<'de> Deserialize<'de> for Health {

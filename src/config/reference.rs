@@ -136,7 +136,9 @@ fn kind_of(schema: &Value) -> Option<String> {
     };
     let has = |kind: &str| kinds.contains(&json!(kind));
     let format = schema["format"].as_str().unwrap_or_default();
-    let kind = if format.starts_with("duration") {
+    let kind = if schema["x-any"] == true {
+        "any value"
+    } else if format.starts_with("duration") {
         "duration"
     } else if format.starts_with("bytes") {
         "size"

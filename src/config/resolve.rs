@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::at::At;
+use super::canary;
 use super::endpoint::{OwnKeys, RawEndpoint, Resolved, endpoint, resolve_address};
 use super::lock::Locks;
 use super::maintenance::{Rule, check_windows};
@@ -160,6 +161,7 @@ impl<'a, 't> Resolver<'a, 't> {
             cwd,
             poll,
             maintenance,
+            canaries,
             ..
         } = raw;
         let own = OwnKeys {
@@ -186,6 +188,11 @@ impl<'a, 't> Resolver<'a, 't> {
         let raw = RawEndpoint { url, transport, resolve, resolve_interval, command, args, env, cwd };
         let resolved = resolve_address(raw, own, &settings, at, self.base, self.findings);
         let mut windows = check_windows(maintenance.unwrap_or_default(), at.key("maintenance"), self.findings);
+        let canaries = canary::check(canaries.unwrap_or_default(), at.key("canaries"), &timing, self.findings);
+        if poll == Some(false) && !canaries.is_empty() {
+            let what = "canaries are called between polls, and the server is not polled";
+            at.key("canaries").warn(self.findings, what, "remove them, or `poll: false`");
+        }
         let name = self.name(name, resolved.as_ref(), at);
         let (Some(name), Some(resolved)) = (name, resolved) else { return };
         let lock_at = at.child("catalog").and_then(|at| at.child("lock_file"));
@@ -217,6 +224,7 @@ impl<'a, 't> Resolver<'a, 't> {
             health,
             catalog,
             passthrough,
+            canaries,
             poll: poll.unwrap_or(true),
             maintenance: Maintenance::new(windows),
         });

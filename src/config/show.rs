@@ -6,11 +6,13 @@ use serde_json::{Value as Json, json};
 use super::Config;
 use super::module::Module;
 use crate::allow::AllowList;
+use crate::canary::{Expectation, Wanted};
 use crate::health::{Ask, Assess, HealthSettings};
 use crate::maintenance::{Weekly, When, Window};
 use crate::secret::{MASK, Redactor, SecretSource};
 use crate::target::{
-    Address, Auth, Endpoint, HttpAddress, HttpTransport, PassthroughSettings, Proxy, Resolve, Target, Timing,
+    Address, Auth, CanarySettings, Endpoint, HttpAddress, HttpTransport, PassthroughSettings, Proxy, Resolve, Target,
+    Timing,
 };
 
 /// A map that keeps its order.
@@ -125,7 +127,7 @@ pub fn settings_as_yaml(target: &Target) -> String {
 }
 
 fn of_target(target: &Target) -> Shown {
-    let Target { name, labels, endpoint, timing, health, catalog, passthrough, poll, maintenance } = target;
+    let Target { name, labels, endpoint, timing, health, catalog, passthrough, canaries, poll, maintenance } = target;
     let mut shown = Shown::default();
     shown.plain("name", name.as_str());
     of_endpoint(&mut shown, endpoint, true);
@@ -140,6 +142,10 @@ fn of_target(target: &Target) -> Shown {
     shown.map("catalog", of_catalog);
     if let Some(settings) = passthrough {
         shown.map("passthrough", of_passthrough(settings));
+    }
+    let canaries: Vec<Value> = canaries.iter().map(|canary| Value::Map(of_canary(canary))).collect();
+    if !canaries.is_empty() {
+        shown.0.push(("canaries".to_owned(), Value::List(canaries)));
     }
     let windows: Vec<Value> = maintenance.iter().map(|window| Value::Map(of_window(window))).collect();
     if !windows.is_empty() {
@@ -156,6 +162,34 @@ fn of_passthrough(settings: &PassthroughSettings) -> Shown {
     of_question(&mut shown, ask);
     shown.known("interval", interval.map(|interval| interval.to_string()));
     shown.plain("max_series", *series);
+    shown
+}
+
+fn of_canary(canary: &CanarySettings) -> Shown {
+    let CanarySettings { name, tool, arguments, expect, interval, timeout, allow_side_effects } = canary;
+    let mut shown = Shown::default();
+    shown.plain("name", &**name);
+    shown.plain("tool", tool.as_str());
+    shown.plain("arguments", Json::Object(arguments.clone()));
+    shown.map("expect", of_expectation(expect));
+    shown.plain("interval", interval.to_string());
+    shown.plain("timeout", timeout.to_string());
+    shown.plain("allow_side_effects", *allow_side_effects);
+    shown
+}
+
+fn of_expectation(Expectation { path, wanted }: &Expectation) -> Shown {
+    let mut shown = Shown::default();
+    shown.known("json_path", path.as_ref().map(ToString::to_string));
+    for wanted in wanted {
+        let value = match wanted {
+            Wanted::Equals(value) | Wanted::NotEquals(value) | Wanted::Contains(value) => value.clone(),
+            Wanted::Matches(pattern) => pattern.as_str().into(),
+            Wanted::LessThan(bound) | Wanted::GreaterThan(bound) => (*bound).into(),
+            Wanted::Exists(exists) => (*exists).into(),
+        };
+        shown.plain(wanted.key(), value);
+    }
     shown
 }
 

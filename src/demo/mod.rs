@@ -181,6 +181,7 @@ fn target(persona: Persona, address: Address) -> Target {
         health: Arc::new(HealthSettings::default()),
         catalog: CatalogSettings::default(),
         passthrough: None,
+        canaries: Arc::default(),
         poll: true,
         maintenance: Maintenance::default(),
     }

@@ -54,6 +54,7 @@ fn target(name: &str) -> Target {
         health: Arc::default(),
         catalog: CatalogSettings::default(),
         passthrough: None,
+        canaries: Arc::default(),
         poll: true,
         maintenance: Maintenance::new(if name == MENDED { vec![window()] } else { Vec::new() }),
     }

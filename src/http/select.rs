@@ -167,6 +167,7 @@ pub(super) mod tests {
             counters: Counters::default(),
             catalog: Arc::default(),
             passthrough: None,
+            canaries: Arc::default(),
             last: result.map(|result| {
                 Arc::new(LastPoll {
                     result,

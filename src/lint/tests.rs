@@ -44,6 +44,7 @@ fn target() -> Target {
         health: Arc::new(HealthSettings::default()),
         catalog: CatalogSettings::default(),
         passthrough: None,
+        canaries: Arc::default(),
         poll: true,
         maintenance: Maintenance::default(),
     }

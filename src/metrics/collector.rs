@@ -19,7 +19,9 @@ use crate::health::Status;
 use crate::passthrough::Reason;
 use crate::probe::{Failure, Phase};
 use crate::replicas::State;
-use crate::snapshot::{CatalogState, KindState, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState};
+use crate::snapshot::{
+    CanaryState, CatalogState, KindState, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState,
+};
 use crate::target::{ADDRESS_LABEL, Labels, TargetName};
 
 /// The series of every server in one snapshot.
@@ -232,6 +234,13 @@ fn write_samples(
         OfServer::PassthroughSamples | OfServer::PassthroughDropped | OfServer::PassthroughFailures => {
             target.passthrough.as_deref().map_or(Ok(()), |state| write_passthrough(id, state, answer.is_some(), out))
         }
+        OfServer::CanarySuccess
+        | OfServer::CanaryFailureReason
+        | OfServer::CanaryDuration
+        | OfServer::CanaryLastSuccess => {
+            let mut canaries = target.canaries.iter();
+            canaries.try_for_each(|(name, state)| write_canary(id, name, state, answer.is_some(), out))
+        }
     }
 }
 
@@ -330,6 +339,28 @@ fn write_passthrough(
                 count => out.counter(&[("reason", reason.label())], count),
             })
         }
+        _ => Ok(()),
+    }
+}
+
+/// What came of the last call is written only while the server answers.
+fn write_canary(
+    id: OfServer,
+    name: &str,
+    state: &CanaryState,
+    up: bool,
+    out: &mut FamilyWriter<'_, '_, '_>,
+) -> fmt::Result {
+    let last = state.last.as_ref().filter(|_| up);
+    let labels = [("canary", name)];
+    match id {
+        OfServer::CanarySuccess => out.gauge(&labels, last.map(|last| f64::from(u8::from(last.result.is_ok())))),
+        OfServer::CanaryDuration => out.gauge(&labels, last.and_then(|last| last.time).map(|time| time.as_secs_f64())),
+        OfServer::CanaryLastSuccess => out.gauge(&labels, state.last_success_at.map(epoch_seconds)),
+        OfServer::CanaryFailureReason => match last.and_then(|last| last.result.as_ref().err()) {
+            Some(error) => out.gauge(&[("canary", name), ("reason", error.reason.label())], Some(1.0)),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }

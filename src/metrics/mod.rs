@@ -170,6 +170,7 @@ mod tests {
             last: None,
             catalog: Arc::default(),
             passthrough: None,
+            canaries: Arc::default(),
         })
     }
 

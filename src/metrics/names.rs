@@ -177,6 +177,10 @@ pub(super) enum OfServer {
     PassthroughSamples,
     PassthroughDropped,
     PassthroughFailures,
+    CanarySuccess,
+    CanaryFailureReason,
+    CanaryDuration,
+    CanaryLastSuccess,
 }
 
 /// A family about the exporter itself.
@@ -229,11 +233,35 @@ const REASON: Label = Label {
         "process_exit",
     ],
 };
+const CANARY: Label = open("canary");
+/// Those of polls, and two more.
+const CANARY_REASON: Label = Label {
+    name: "reason",
+    values: &[
+        "dns",
+        "connect",
+        "tls",
+        "timeout",
+        "unauthorized",
+        "http_status",
+        "session_lost",
+        "protocol",
+        "not_found",
+        "rpc_error",
+        "tool_error",
+        "too_large",
+        "invalid_document",
+        "spawn",
+        "process_exit",
+        "unexpected",
+        "refused",
+    ],
+};
 
 const KIND: Label = Label { name: "kind", values: &["tools", "resources", "resource_templates", "prompts"] };
 
 #[rustfmt::skip]
-pub(super) static SERVER: [(OfServer, Family); 75] = [
+pub(super) static SERVER: [(OfServer, Family); 79] = [
     (OfServer::Up, Family::new("mcp_up", Gauge, &[],
         "1 if the last poll yielded a usable status, whatever it is, else 0.")),
     (OfServer::HealthStatus, Family::new("mcp_health_status", Gauge, &[],
@@ -413,6 +441,14 @@ pub(super) static SERVER: [(OfServer, Family); 75] = [
         "Samples of the server's own metrics that were dropped; conflict counts those between servers at each scrape.")),
     (OfServer::PassthroughFailures, Family::new("mcp_passthrough_failures_total", Counter, &[REASON],
         "Readings of the server's own metrics that failed, by reason; polls do not fail with them.")),
+    (OfServer::CanarySuccess, Family::new("mcp_canary_success", Gauge, &[CANARY],
+        "1 if the canary's tool answered as expected when it was last called, else 0.")),
+    (OfServer::CanaryFailureReason, Family::new("mcp_canary_failure_reason", Gauge, &[CANARY, CANARY_REASON],
+        "Why the canary failed; 1, and only while it does. Refused is a tool that may change something, and is not called.")),
+    (OfServer::CanaryDuration, Family::new("mcp_canary_duration_seconds", Gauge, &[CANARY],
+        "Time from the last call of the canary's tool to its answer; absent without one.")),
+    (OfServer::CanaryLastSuccess, Family::new("mcp_canary_last_success_timestamp_seconds", Gauge, &[CANARY],
+        "When the canary's tool last answered as expected, since the epoch.")),
 ];
 
 #[rustfmt::skip]
@@ -482,7 +518,7 @@ mod tests {
     use crate::health::Dialect;
     use crate::passthrough::Reason;
     use crate::probe::{Failure, Phase, Source, TlsVersion, Transport};
-    use crate::snapshot::PollResult;
+    use crate::snapshot::{CanaryReason, PollResult};
 
     #[test]
     fn names_and_helps_need_no_escaping() {
@@ -520,12 +556,21 @@ mod tests {
         check("result", &PollResult::ALL.map(PollResult::label));
         check("source", &[Source::Resource, Source::Tool, Source::Protocol, Source::Http].map(Source::label));
         for family in all().filter(|family| family.labels.iter().any(|label| label.name == "reason")) {
+            let of_polls = Failure::ALL.map(Failure::label);
+            let of_canaries: Vec<_> = Failure::ALL
+                .map(CanaryReason::Asking)
+                .into_iter()
+                .chain([CanaryReason::Unexpected, CanaryReason::Refused])
+                .map(CanaryReason::label)
+                .collect();
             let said = match family.name {
                 "mcp_passthrough_dropped_total" => &Reason::ALL.map(Reason::label)[..],
                 "mcp_replica_lookup_failures_total" => &[Failure::Dns.label()],
-                _ => &Failure::ALL.map(Failure::label)[..],
+                "mcp_canary_failure_reason" => &of_canaries,
+                _ => &of_polls[..],
             };
-            assert_eq!(family.labels[0].values, said, "{}", family.name);
+            let label = family.labels.iter().find(|label| label.name == "reason");
+            assert_eq!(label.map(|label| label.values), Some(said), "{}", family.name);
         }
         let transports =
             [Transport::StreamableHttp, Transport::Sse, Transport::Stdio, Transport::Http, Transport::Unix];

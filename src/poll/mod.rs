@@ -4,6 +4,7 @@
 //! put or how an answer is read: that is [`crate::probe`].
 
 mod attempts;
+mod canary;
 mod catalog;
 mod doors;
 mod passthrough;

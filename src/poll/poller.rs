@@ -14,6 +14,7 @@ use tracing::field::display;
 use tracing::{Instrument as _, debug, info, warn};
 
 use super::attempts::{self, span_of};
+use super::canary::{self, CanaryCaller};
 use super::catalog::CatalogReader;
 use super::doors::Asked;
 use super::passthrough::PassthroughReader;
@@ -23,7 +24,10 @@ use crate::health::{HealthLimits, Status, text};
 use crate::metrics::Own;
 use crate::passthrough::Reason;
 use crate::probe::{Failure, Session};
-use crate::snapshot::{CatalogReport, CatalogState, LastPoll, PassthroughReport, PassthroughState, Slot, TargetState};
+use crate::snapshot::{
+    CanaryError, CanaryReport, CanaryState, CatalogReport, CatalogState, LastPoll, PassthroughReport, PassthroughState,
+    Slot, TargetState,
+};
 use crate::target::Target;
 
 pub(super) struct Poller {
@@ -41,6 +45,8 @@ pub(super) struct Poller {
     pub(super) asked: mpsc::Receiver<Asked>,
     /// Its own metrics.
     pub(super) passthrough: PassthroughReader,
+    /// Its canaries.
+    pub(super) canaries: CanaryCaller,
 }
 
 impl Poller {
@@ -53,8 +59,8 @@ impl Poller {
         let mut schedule = Schedule::starting(Instant::now(), self.first_offset, target.timing.interval.get());
         loop {
             let aside_until = schedule.due() - target.timing.interval.get() / 20;
-            let (passthrough, catalog) = (&mut self.passthrough, &mut self.catalog);
-            let aside = read_aside(passthrough, catalog, &mut self.session, &target, aside_until);
+            let (passthrough, canaries, catalog) = (&mut self.passthrough, &mut self.canaries, &mut self.catalog);
+            let aside = read_aside(passthrough, canaries, catalog, &mut self.session, &target, aside_until);
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
@@ -64,6 +70,11 @@ impl Poller {
                     if before.passthrough != target.passthrough {
                         self.passthrough = PassthroughReader::default();
                         self.slot.forget_passthrough();
+                    }
+                    if before.canaries != target.canaries {
+                        self.canaries.change(&target.canaries);
+                        let stay: Vec<_> = canary::unchanged(&before.canaries, &target.canaries).collect();
+                        self.slot.retain_canaries(&stay);
                     }
                     schedule.change_interval(Instant::now(), target.timing.interval.get());
                     if self.catalog.change(&target.catalog, Instant::now()) {
@@ -91,6 +102,10 @@ impl Poller {
                             let before = self.slot.record_passthrough(&read);
                             tell_passthrough(&target, &read, before.as_deref());
                         }
+                        Aside::Canary(called) => {
+                            let before = self.slot.record_canary(&called);
+                            tell_canary(&target, &called, before.as_ref());
+                        }
                     }
                     continue;
                 }
@@ -110,6 +125,7 @@ impl Poller {
             let succeeded = after.last.as_ref().is_some_and(|last| last.result.is_ok());
             self.catalog.polled(&mut self.session, succeeded);
             self.passthrough.polled(succeeded);
+            self.canaries.polled(succeeded);
             schedule.advance(Instant::now());
         }
         let closing = self.session.close().instrument(span_of(&target));
@@ -136,9 +152,11 @@ impl Poller {
     }
 }
 
-/// What is asked between two polls: the target's own metrics, which are to be as old as the poll, then its catalog.
+/// What is asked between two polls: the target's own metrics, which are to be as old as the poll, then its canaries, then
+/// its catalog.
 async fn read_aside(
     passthrough: &mut PassthroughReader,
+    canaries: &mut CanaryCaller,
     catalog: &mut CatalogReader,
     session: &mut Session,
     target: &Target,
@@ -148,6 +166,9 @@ async fn read_aside(
         // Boxed: needed for a moment, and by few.
         return Aside::Passthrough(Box::pin(passthrough.run(settings, session, target, until)).await);
     }
+    if let Some(index) = canaries.next(target, until) {
+        return Aside::Canary(Box::pin(canaries.call(index, session, target, until)).await);
+    }
     Aside::Catalog(Box::new(catalog.run(session, target, until).await))
 }
 
@@ -155,6 +176,7 @@ async fn read_aside(
 enum Aside {
     Catalog(Box<CatalogReport>),
     Passthrough(PassthroughReport),
+    Canary(CanaryReport),
 }
 
 /// Logs what is new, and only that: a change of status, and fields that had to be dropped.
@@ -288,6 +310,23 @@ fn tell_passthrough(target: &Target, read: &PassthroughReport, before: Option<&P
             if !first.is_empty() {
                 warn!(server, address, reasons = first.join(", "), "dropped samples of the server's own metrics");
             }
+        }
+    }
+}
+
+/// Logs that a canary fails, for another reason than before, or no longer.
+fn tell_canary(target: &Target, called: &CanaryReport, before: Option<&CanaryState>) {
+    let (server, canary) = (target.name.as_str(), &*called.name);
+    let before = before.and_then(|before| before.last.as_ref()).map(|last| &last.result);
+    let reason_before = before.and_then(|result| result.as_ref().err()).map(|error| error.reason);
+    match &called.result {
+        Ok(()) if reason_before.is_some() => info!(server, canary, "the canary succeeds again"),
+        Ok(()) => debug!(server, canary, "the canary succeeded"),
+        Err(CanaryError { reason, text, .. }) if reason_before == Some(*reason) => {
+            debug!(server, canary, reason = reason.label(), "the canary failed: {text}");
+        }
+        Err(CanaryError { reason, text, hint }) => {
+            warn!(server, canary, reason = reason.label(), hint = hint.as_deref(), "the canary failed: {text}");
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::JoinMap;
 use tracing::{error, warn};
 
+use super::canary::CanaryCaller;
 use super::catalog::CatalogReader;
 use super::doors::Doors;
 use super::passthrough::PassthroughReader;
@@ -153,6 +154,7 @@ impl Supervisor {
             stop: stop.clone(),
             catalog,
             passthrough: PassthroughReader::default(),
+            canaries: CanaryCaller::new(&target.canaries),
             first_offset: first_offset(self.started, target.timing.interval.get()),
             asked: self.doors.open(&target.name),
         };

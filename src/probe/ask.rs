@@ -11,6 +11,7 @@ use base64::Engine as _;
 use rmcp::model::CallToolResult;
 use tokio::time::timeout;
 
+use crate::canary::Said;
 use crate::health::{self, Ask, HealthDocument, HealthLimits, HealthSettings, KnownChecks};
 use crate::probe::transport::{Conversation, Document, Ledger, Question, Refusal, Remembered, Reply, Resource};
 use crate::probe::{Answer, Failure, Phase, ProbeError, Source};
@@ -100,20 +101,43 @@ impl<'a> Asker<'a> {
                 Reply::Refused(refusal) => Err(refused(&self.shown(uri), refusal)),
                 _ => Err(unexpected()),
             },
-            Ask::Tool { name, arguments } => match self.request(Question::CallTool { name, arguments }).await? {
-                Reply::Tool(result) if result.is_error == Some(true) => {
-                    let said = tool_text(&result).unwrap_or_default();
-                    let said = health::text::clean(&said, HealthLimits::MESSAGE_CHARS, &self.conversation.redactor());
-                    Err(ProbeError::new(Failure::ToolError, format!("tool `{}` failed: {said}", self.shown(name))))
-                }
-                Reply::Tool(result) => tool_text(&result).ok_or_else(|| {
-                    let what = format!("tool `{}` answers no text", self.shown(name));
-                    ProbeError::new(Failure::InvalidDocument, what)
-                }),
-                Reply::Refused(refusal) => Err(refused(&self.shown(name), refusal)),
-                _ => Err(unexpected()),
-            },
+            Ask::Tool { name, arguments } => tool_text(&self.result(name, arguments).await?).ok_or_else(|| {
+                let what = format!("tool `{}` answers no text", self.shown(name));
+                ProbeError::new(Failure::InvalidDocument, what)
+            }),
             Ask::Auto | Ask::Protocol => Err(unexpected()),
+        }
+    }
+
+    /// What a tool says, and how long that took. Judges no refusal, as [`Self::text`].
+    pub(crate) async fn call(
+        mut self,
+        name: &str,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(Said, Duration), ProbeError> {
+        if matches!(self.conversation, Conversation::Document(_)) {
+            return Err(ProbeError::new(Failure::NotFound, "a plain document has no tools"));
+        }
+        let result = self.result(name, arguments).await?;
+        let text = result.content.iter().find_map(|block| block.as_text()).map(|text| text.text.clone());
+        Ok((Said { structured: result.structured_content, text }, self.response_time))
+    }
+
+    /// What a tool answers that is no error.
+    async fn result(
+        &mut self,
+        name: &str,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<CallToolResult, ProbeError> {
+        match self.request(Question::CallTool { name, arguments }).await? {
+            Reply::Tool(result) if result.is_error == Some(true) => {
+                let said = tool_text(&result).unwrap_or_default();
+                let said = health::text::clean(&said, HealthLimits::MESSAGE_CHARS, &self.conversation.redactor());
+                Err(ProbeError::new(Failure::ToolError, format!("tool `{}` failed: {said}", self.shown(name))))
+            }
+            Reply::Tool(result) => Ok(result),
+            Reply::Refused(refusal) => Err(refused(&self.shown(name), refusal)),
+            _ => Err(unexpected()),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
+use crate::canary::Said;
 use crate::catalog::Kind;
 use crate::health::{Ask, HealthLimits, HealthSettings, text};
 use crate::probe::ask::{Asker, Learned};
@@ -186,6 +187,9 @@ impl Session {
         if let Some(why) = conversation.why_over().await {
             return Err(why);
         }
+        if matches!(conversation, Conversation::Document(_)) {
+            return Err(ProbeError::new(Failure::NotFound, "a plain document has no lists"));
+        }
         ledger.deadline = deadline;
         match conversation.request(Question::Catalog { kind, cursor }, memory, ledger).await? {
             Reply::Page(page) => Ok(Some(page)),
@@ -209,6 +213,21 @@ impl Session {
     /// As an attempt; `session_lost` where nothing is open.
     pub async fn text(&mut self, ask: &Ask, deadline: Instant) -> Result<String, ProbeError> {
         self.asker(deadline).await?.text(ask).await
+    }
+
+    /// Calls a tool over the conversation that is open, and opens nothing. Gives its answer and the time that took. May be
+    /// dropped as an attempt may.
+    ///
+    /// # Errors
+    ///
+    /// As an attempt; `session_lost` where nothing is open.
+    pub async fn call(
+        &mut self,
+        tool: &str,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+        deadline: Instant,
+    ) -> Result<(Said, Duration), ProbeError> {
+        self.asker(deadline).await?.call(tool, arguments).await
     }
 
     /// What a question about health is answered with, word for word, over the conversation that is open; opens nothing. May

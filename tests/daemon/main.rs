@@ -18,6 +18,7 @@ mod support;
 
 mod authorization;
 mod bad_days;
+mod canaries;
 mod catalog;
 mod cost;
 mod discovery;

@@ -227,6 +227,12 @@ fn echo(how: &str, method: &str, transport: &str, sent: &str) -> Option<Said> {
             "serverInfo": { "name": sent, "version": sent },
             "instructions": sent,
         })),
+        _ if method == "tools/list" => Said::Result(json!({ "tools": [
+            { "name": "lookup", "description": short, "inputSchema": {}, "annotations": { "readOnlyHint": true } },
+        ] })),
+        _ if method == "tools/call" => {
+            Said::Result(json!({ "isError": true, "content": [{ "type": "text", "text": sent }] }))
+        }
         _ if !asked => return None,
         "document" if sent.contains(METRICS) => Said::Result(resource(&metrics(&short))),
         "error" => Said::Error(json!({ "code": -32000, "message": sent, "data": { "sent": sent } })),
@@ -350,6 +356,7 @@ impl Plants {
             if transport == "http" {
                 // There is nothing to ask for but the document.
                 entry.as_object_mut().unwrap().remove("health");
+                entry.as_object_mut().unwrap().remove("canaries");
             }
             entry["name"] = json!(format!("server-{}", self.entries.len()));
             self.entries.push(entry);
@@ -561,6 +568,14 @@ fn no_secret_is_ever_shown() {
             "health": { "resource": "health://${SECRET}" },
         })
     });
+    let called = format!("{CANARY}-called-0123456789abcdef");
+    all[0].servers(6, &called, |server| {
+        let canary = json!({
+            "name": "of-secrets", "tool": "lookup", "arguments": { "key": "${CALLED}", "deep": [{ "key": "Bearer ${CALLED}" }] },
+            "expect": { "json_path": "$['${CALLED}']", "equals": "${CALLED}" },
+        });
+        with(&server.entry("x"), &json!({ "canaries": [canary] }))
+    });
     let proxied = format!("{CANARY}-proxied-0123456789abcdef");
     all[0].servers(1, &proxied, |server| {
         json!({
@@ -579,7 +594,7 @@ fn no_secret_is_ever_shown() {
     let used: BTreeSet<Echo> = all.iter().flat_map(|plants| plants.echoes.iter().copied()).collect();
     let ways: BTreeSet<Echo> = ERRORS.into_iter().flatten().chain(DOCUMENTS).chain(WORDS).collect();
     assert_eq!(used, ways, "every way to repeat a secret has its turn");
-    let variables: &[(&str, &str)] = &[("SECRET", &variable)];
+    let variables: &[(&str, &str)] = &[("SECRET", &variable), ("CALLED", &called)];
     std::thread::scope(|scope| {
         for (number, plants) in all.iter().enumerate() {
             let own = directory.path().join(number.to_string());

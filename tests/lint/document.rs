@@ -111,6 +111,7 @@ fn samples(document: &Value) -> Vec<String> {
         last: Some(std::sync::Arc::new(last)),
         catalog: Arc::default(),
         passthrough: None,
+        canaries: Arc::default(),
     };
     let text = render_one(&state, Format::Text);
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()

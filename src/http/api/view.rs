@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::super::select::{Query, Selection, Standing};
 use crate::health::{self, HealthDocument};
 use crate::maintenance::Open;
-use crate::snapshot::{self, PollResult, TargetState};
+use crate::snapshot::{self, CanaryState, PollResult, TargetState};
 use crate::target::{Labels, Target};
 
 /// Why a request cannot be answered.
@@ -358,6 +358,8 @@ pub(super) struct ServerDetails {
     server_timestamp: Option<Time>,
     /// The named checks in the answer.
     checks: Vec<Check>,
+    /// The tools that are called between polls, as far as they have been since the server answers.
+    canaries: Vec<Canary>,
     /// What the answer says of the server.
     metadata: Metadata,
     /// The phases that the last poll ran.
@@ -408,6 +410,32 @@ struct Check {
     values: BTreeMap<String, Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+}
+
+/// A tool that is called between polls, and how its last call went.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Canary {
+    /// The label `canary`.
+    name: String,
+    /// Whether the tool answered as expected.
+    success: bool,
+    /// Why not: the label `reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// From the call to the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<Number>,
+    /// When the call ended.
+    at: Time,
+    /// When the tool last answered as expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success_at: Option<Time>,
 }
 
 /// What the answer says of the server.
@@ -532,6 +560,7 @@ impl ServerDetails {
             uptime_seconds: document.and_then(|said| said.uptime_seconds).map(Number),
             server_timestamp: document.and_then(|said| said.timestamp_seconds).and_then(moment),
             checks: document.map(|said| said.checks.iter().map(Check::of).collect()).unwrap_or_default(),
+            canaries: state.canaries.iter().filter_map(|(name, canary)| Canary::of(name, canary)).collect(),
             metadata: document.map(Metadata::of).unwrap_or_default(),
             phases: last
                 .map(|last| last.phases.iter())
@@ -571,6 +600,23 @@ impl Check {
             values: check.values.iter().map(|(name, value)| (text(name), Number(*value))).collect(),
             message: check.message.as_deref().map(text),
         }
+    }
+}
+
+impl Canary {
+    fn of(name: &str, state: &CanaryState) -> Option<Self> {
+        let last = state.last.as_ref()?;
+        let error = last.result.as_ref().err();
+        Some(Self {
+            name: text(name),
+            success: error.is_none(),
+            reason: error.map(|error| text(error.reason.label())),
+            error: error.map(|error| text(&error.text)),
+            hint: error.and_then(|error| error.hint.as_deref()).map(text),
+            duration_seconds: last.time.map(seconds),
+            at: Time(last.finished_at),
+            last_success_at: state.last_success_at.map(Time),
+        })
     }
 }
 

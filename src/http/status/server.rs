@@ -9,7 +9,7 @@ use super::{
     Frame, ago, badge, badges, chart, database_word, grade, labels, maintenance, path_of, promql, sign, why, words,
 };
 use crate::health::{Check, HealthDocument, Status, Thresholds};
-use crate::snapshot::{History, LastPoll, POLLS, SnapshotStore, TargetState};
+use crate::snapshot::{Canaries, History, LastPoll, POLLS, SnapshotStore, TargetState};
 use crate::target::{Target, TargetName};
 
 /// Names to offer to somebody who asked for one that is not there.
@@ -41,6 +41,7 @@ pub(super) fn page(frame: &Frame<'_>, store: &SnapshotStore, name: &TargetName, 
             @if let Some(answer) = answer {
                 (parts(&answer.document, limits))
                 (checks(&answer.document.checks))
+                (canaries(&state.canaries, now))
             }
             (says(&state, &target, now))
             @if let Some(last) = &state.last { (phases(last)) }
@@ -279,6 +280,42 @@ fn checks(checks: &[Check]) -> Markup {
                                 }
                                 td { @if let Some(status) = check.status { (check_badge(status)) } @else { "–" } }
                                 td { @if let Some(took) = check.duration_seconds { (words::seconds(took)) } @else { "–" } }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn canaries(canaries: &Canaries, now: SystemTime) -> Markup {
+    let called: Vec<_> =
+        canaries.iter().filter_map(|(name, state)| Some((name, state, state.last.as_ref()?))).collect();
+    if called.is_empty() {
+        return html! {};
+    }
+    section(
+        "Canaries",
+        "",
+        &html! {
+            div.scroll tabindex="0" role="region" aria-label="Canaries" {
+                table {
+                    thead { tr { th scope="col" { "Tool" } th scope="col" { "Status" } th scope="col" { "Took" } th scope="col" { "Called" } } }
+                    tbody {
+                        @for (name, state, last) in called {
+                            tr {
+                                th scope="row" {
+                                    (name)
+                                    @if let Err(error) = &last.result {
+                                        span.small { (error.text) }
+                                        @if let Some(hint) = &error.hint { span.small { span.unseen { "Hint: " } (hint) } }
+                                        @if let Some(time) = state.last_success_at { span.small { "last success " (ago(time, now)) } }
+                                    }
+                                }
+                                td { (check_badge(if last.result.is_ok() { Status::Healthy } else { Status::Unhealthy })) }
+                                td { @if let Some(took) = last.time { (words::duration(took)) } @else { "–" } }
+                                td { (ago(last.finished_at, now)) }
                             }
                         }
                     }

@@ -43,6 +43,7 @@ pub fn answered(document: HealthDocument, passthrough: Option<PassthroughState>)
         last: Some(Arc::new(last)),
         catalog: Arc::default(),
         passthrough: passthrough.map(Arc::new),
+        canaries: Arc::default(),
     };
     Snapshot { targets: vec![Arc::new(target)] }
 }
