@@ -51,6 +51,8 @@ pub struct Session {
     told: ProcessCounts,
     /// Conversations that take their time to end.
     ending: JoinSet<()>,
+    /// Sessions that were told to be opened and not to be closed.
+    sessions: u32,
     /// How often a conversation was opened.
     openings: u32,
     /// Openings and handshakes when the catalog was last asked about.
@@ -111,6 +113,7 @@ impl Session {
             account: Arc::default(),
             told: ProcessCounts::default(),
             ending: JoinSet::new(),
+            sessions: 0,
             openings: 0,
             catalog_seen: (0, 0),
             stranger: Stranger::default(),
@@ -338,10 +341,15 @@ impl Session {
     }
 
     fn take_account(&mut self) -> Sessions {
-        Sessions {
-            opened: std::mem::take(&mut self.ledger.sessions_opened),
-            closed: std::mem::take(&mut self.ledger.sessions_closed),
+        let opened = std::mem::take(&mut self.ledger.sessions_opened);
+        let mut closed = std::mem::take(&mut self.ledger.sessions_closed);
+        self.sessions = (self.sessions + opened).saturating_sub(closed);
+        // The time may have ended between a handshake and its last message: that conversation is gone, and its session was
+        // counted already.
+        if matches!(self.state, State::Closed) {
+            closed += std::mem::take(&mut self.sessions);
         }
+        Sessions { opened, closed }
     }
 
     async fn run(&mut self, settings: &HealthSettings) -> Result<Answer, ProbeError> {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::soak::{self, Form};
+use crate::support::{Exporter, FakeMcp};
 
 /// By 1.2 to 2.3 MiB resident memory grew between the two looks in the first three runs, on a machine that was busy otherwise:
 /// what the allocator keeps. Some 2,500 attempts lie between them, a quarter of which fail. 8 MiB is 3 KiB for each attempt and
@@ -27,4 +30,17 @@ fn nothing_grows_and_every_attempt_is_counted() {
         tolerance_kib: TOLERANCE_KIB,
     });
     println!("{outcome}");
+}
+
+/// The soak found this: the session was counted when `initialize` was answered, and its conversation dropped with the attempt
+/// whose time ended before the handshake did.
+#[test]
+fn a_handshake_that_does_not_end_leaves_no_session_open() {
+    let server = FakeMcp::start(|exchange| Ok(exchange.method() == "notifications/initialized"));
+    let mut entry = server.entry("half");
+    entry["timeout"] = json!("500ms");
+    let exporter = Exporter::start(&json!({ "defaults": { "interval": "500ms", "retries": 0 }, "servers": [entry] }));
+    let scrape = exporter.until("two sessions", |scrape| scrape.sessions_opened("half") >= 2);
+    let closed = scrape.of("half", "mcp_sessions_closed_total");
+    assert_eq!(closed, scrape.of("half", "mcp_sessions_opened_total"), "{}", scrape.lines_of("half"));
 }

@@ -45,6 +45,16 @@ pub(crate) struct Form {
     pub(crate) tolerance_kib: u64,
 }
 
+impl Form {
+    /// Who comes later shakes hands later, and must not run out of time meanwhile.
+    fn kind(&self, server: usize) -> Kind {
+        match Kind::of(server) {
+            Kind::Silent if server >= self.servers => Kind::Retried,
+            kind => kind,
+        }
+    }
+}
+
 /// What a run was, for people.
 pub(crate) struct Outcome {
     form: Form,
@@ -292,9 +302,9 @@ impl<'f> World<'f> {
         while slot < least || begun.elapsed() < lasting {
             slot += 1;
             let everybody = self.form.servers + 2 * (self.form.servers / 5);
-            let chance = &mut self.chance;
+            let (form, chance) = (self.form, &mut self.chance);
             let moods = (0..everybody).map(|server| {
-                *chance.choice(Kind::of(server).moods(Speech::Mixed.of(server))).expect("each has a mood")
+                *chance.choice(form.kind(server).moods(Speech::Mixed.of(server))).expect("each has a mood")
             });
             let moods: Vec<Mood> = moods.collect();
             self.stub.set_moods(&moods);
@@ -313,7 +323,7 @@ impl<'f> World<'f> {
 
     /// Nobody waits for those who are not well.
     fn two_more_polls(&self) {
-        let steadfast = || (0..self.form.servers).filter(|server| Kind::of(*server) == Kind::Steadfast);
+        let steadfast = || (0..self.form.servers).filter(|server| self.form.kind(*server) == Kind::Steadfast);
         let asked: Vec<u64> = steadfast().map(|server| self.stub.seen_by(server).asked).collect();
         until("two more polls of the steadfast", || {
             steadfast().zip(&asked).all(|(server, asked)| self.stub.seen_by(server).asked >= asked + 2).then_some(())
@@ -408,7 +418,7 @@ impl<'f> World<'f> {
             let seen = seen.since(&earlier);
             let name = name(self.form, *server);
             let counted = Counted::of(&name, scrape);
-            let wrong = counted.contradiction(Kind::of(*server), &seen).or_else(|| {
+            let wrong = counted.contradiction(self.form.kind(*server), &seen).or_else(|| {
                 // A guest's last session may be one that it could not be told the end of.
                 let has_sessions = matches!(Speech::Mixed.of(*server), Speech::Sessions | Speech::SessionsEvents);
                 let wrong = has_sessions && *server < self.form.servers && seen.sessions != 1;
@@ -506,7 +516,7 @@ fn configuration(form: &Form, stub: &Stub, children: &[StdioServer], setting: &S
     let labels = json!({ "round": round.to_string() });
     let servers = (0..form.servers).chain(first_guest..first_guest + fifth).map(|server| {
         let path = if Speech::Mixed.of(server) == Speech::Sse { "sse" } else { "mcp" };
-        let kind = Kind::of(server);
+        let kind = form.kind(server);
         json!({
             "name": name(form, server),
             "url": format!("http://{}/{path}", stub::address(server, stub.port())),
