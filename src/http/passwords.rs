@@ -256,9 +256,22 @@ mod tests {
         assert_eq!(gate.passwords.computed.load(Ordering::Relaxed), 1);
 
         let guesses: Vec<String> = (0..MOST_WAITING * 2).map(|guess| guess.to_string()).collect();
-        let verdicts = futures_util::future::join_all(guesses.iter().map(|guess| gate.ask("nobody", guess))).await;
-        let busy = verdicts.iter().filter(|(verdict, _)| *verdict == Verdict::Busy).count();
-        assert_eq!(busy, MOST_WAITING);
+        let (first, more) = guesses.split_at(MOST_WAITING);
+        let ask =
+            |guesses| futures_util::future::join_all(<[String]>::iter(guesses).map(|guess| gate.ask("nobody", guess)));
+        // As long as somebody else has the turn, nobody is done.
+        let turn = gate.passwords.turns.acquire().await.expect("a turn");
+        let refused = async {
+            while gate.passwords.waiting.load(Ordering::Relaxed) < MOST_WAITING {
+                tokio::task::yield_now().await;
+            }
+            let verdicts = ask(more).await;
+            drop(turn);
+            verdicts
+        };
+        let (waited, refused) = tokio::join!(ask(first), refused);
+        assert!(waited.iter().all(|(verdict, _)| *verdict == Verdict::Wrong));
+        assert!(refused.iter().all(|(verdict, _)| *verdict == Verdict::Busy));
         assert_eq!(gate.passwords.waiting.load(Ordering::Relaxed), 0);
     }
 

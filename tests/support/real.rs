@@ -162,7 +162,12 @@ impl RealServer {
         match &self.place {
             Place::Port(port) => json!({ "name": name, "url": format!("http://{}{path}", port.address()) }),
             Place::Socket(socket) => json!({ "name": name, "url": format!("unix://{}:{path}", socket.display()) }),
-            Place::Child(child) => child.entry(name),
+            Place::Child(child) => {
+                let mut entry = child.entry(name);
+                // Where many start at once, Python takes its time; a second child would be one too many.
+                entry["startup_timeout"] = json!("100s");
+                entry
+            }
         }
     }
 
