@@ -441,6 +441,34 @@ CANARIES = [
 ]
 
 
+PASSTHROUGH = [
+    row("Its own metrics"),
+    graph(
+        "Samples taken over",
+        "Samples of the server's own metrics that its last reading left. Nothing while the server does not answer.",
+        [query(best("mcp_passthrough_samples"), "samples {{pod}}{{address}}")],
+        unit="short",
+        decimals=0,
+        no_value="no own metrics",
+    ),
+    graph(
+        "Samples dropped, and readings that failed",
+        "Samples that could not be taken over, by reason; `conflict` and `duplicate` are with other servers, at each scrape. "
+        "A reading that fails fails no poll.",
+        [
+            query(f"max by (reason) (increase(mcp_passthrough_dropped_total{{{SERVER}}}[$__rate_interval]))", "{{reason}}"),
+            query(f"max by (reason) (increase(mcp_passthrough_failures_total{{{SERVER}}}[$__rate_interval]))",
+                  "reading: {{reason}}"),
+        ],
+        unit="short",
+        decimals=0,
+        bars=True,
+        stacked=True,
+        no_value="✔ nothing dropped",
+    ),
+]
+
+
 def build():
     return dashboard(
         "mcp-server",
@@ -459,6 +487,6 @@ def build():
             nav("Exporter", "mcp-exporter", "The exporter that asks this server"),
         ],
         panels=NOW + RESPONSE + DATABASE_AND_POOL + CHECKS_AND_FAILURES + RESOURCES + PROCESS + PROTECTION + CANARIES
-        + CATALOG,
+        + CATALOG + PASSTHROUGH,
         time_from="now-3h",
     )

@@ -97,6 +97,9 @@ mcp_exporter_discovery_last_success_timestamp_seconds{{kind="file_sd",source="/s
 mcp_exporter_duplicate_servers 0
 mcp_catalog_changes_total{{server="{DEAD}",kind="tools",change="added"}} 1
 mcp_catalog_drift{{server="{DEAD}",kind="tools"}} 0
+mcp_passthrough_samples{{server="{DEAD}"}} 12
+mcp_passthrough_dropped_total{{server="{DEAD}",reason="bad_name"}} 1
+mcp_passthrough_failures_total{{server="{DEAD}",reason="timeout"}} 1
 mcp_canary_success{{server="{DEAD}",canary="find"}} 0
 mcp_canary_failure_reason{{server="{DEAD}",canary="find",reason="unexpected"}} 1
 mcp_canary_duration_seconds{{server="{DEAD}",canary="find"}} 0.1
