@@ -167,8 +167,8 @@ impl TargetState {
             counters: Counters::default(),
             last: None,
         };
-        let tally = Tally::of(&report);
-        after(&state, &tally, &Arc::new(LastPoll::after(None, report, SystemTime::now())))
+        let (retries, sessions) = (report.retries, report.sessions());
+        after(&state, retries, sessions, &Arc::new(LastPoll::after(None, report, SystemTime::now())))
     }
 }
 
@@ -358,11 +358,11 @@ impl Slot {
     pub fn record(&self, report: PollReport) -> (Arc<TargetState>, Arc<TargetState>) {
         let finished_at = SystemTime::now();
         self.due.rcu(|due| Due { since: Instant::now(), patience: due.patience });
-        let tally = Tally::of(&report);
+        let (retries, sessions) = (report.retries, report.sessions());
         // Polls are recorded by their poller alone: nobody else changes the last one meanwhile.
         let last = Arc::new(LastPoll::after(self.state.load().last.as_deref(), report, finished_at));
         // `rcu` runs its function again when a reload changed the labels meanwhile: neither change is lost.
-        let before = self.state.rcu(|state| after(state, &tally, &last));
+        let before = self.state.rcu(|state| after(state, retries, sessions, &last));
         self.history.record(&last.result, before.last.as_deref(), finished_at);
         (before, self.state.load_full())
     }
@@ -464,19 +464,6 @@ impl Slot {
     }
 }
 
-/// What a poll adds to the counters beside its result.
-#[derive(Clone, Copy)]
-struct Tally {
-    retries: u32,
-    sessions: Sessions,
-}
-
-impl Tally {
-    const fn of(report: &PollReport) -> Self {
-        Self { retries: report.retries, sessions: report.sessions() }
-    }
-}
-
 impl LastPoll {
     /// A poll that has finished, after the one before it.
     fn after(previous: Option<&Self>, report: PollReport, finished_at: SystemTime) -> Self {
@@ -507,12 +494,13 @@ impl LastPoll {
     }
 }
 
-fn after(state: &TargetState, tally: &Tally, last: &Arc<LastPoll>) -> TargetState {
+/// The state after a poll, with what that adds to the counters beside its result.
+fn after(state: &TargetState, retries: u32, sessions: Sessions, last: &Arc<LastPoll>) -> TargetState {
     let mut counters = state.counters.clone();
     counters.polls[PollResult::of(&last.result) as usize] += 1;
-    counters.retries += u64::from(tally.retries);
-    counters.sessions_opened += u64::from(tally.sessions.opened);
-    counters.sessions_closed += u64::from(tally.sessions.closed);
+    counters.retries += u64::from(retries);
+    counters.sessions_opened += u64::from(sessions.opened);
+    counters.sessions_closed += u64::from(sessions.closed);
     if let Some(process) = &last.process {
         counters.process.get_or_insert_default().add(process.counted);
     }

@@ -213,50 +213,29 @@ const fn open(name: &'static str) -> Label {
 }
 
 const CHECK: Label = open("check");
-const REASON: Label = Label {
-    name: "reason",
-    values: &[
-        "dns",
-        "connect",
-        "tls",
-        "timeout",
-        "unauthorized",
-        "http_status",
-        "session_lost",
-        "protocol",
-        "not_found",
-        "rpc_error",
-        "tool_error",
-        "too_large",
-        "invalid_document",
-        "spawn",
-        "process_exit",
-    ],
-};
+/// The reasons of polls, and behind them two that only canaries have.
+const REASONS: &[&str] = &[
+    "dns",
+    "connect",
+    "tls",
+    "timeout",
+    "unauthorized",
+    "http_status",
+    "session_lost",
+    "protocol",
+    "not_found",
+    "rpc_error",
+    "tool_error",
+    "too_large",
+    "invalid_document",
+    "spawn",
+    "process_exit",
+    "unexpected",
+    "refused",
+];
+const REASON: Label = Label { name: "reason", values: REASONS.split_at(REASONS.len() - 2).0 };
 const CANARY: Label = open("canary");
-/// Those of polls, and two more.
-const CANARY_REASON: Label = Label {
-    name: "reason",
-    values: &[
-        "dns",
-        "connect",
-        "tls",
-        "timeout",
-        "unauthorized",
-        "http_status",
-        "session_lost",
-        "protocol",
-        "not_found",
-        "rpc_error",
-        "tool_error",
-        "too_large",
-        "invalid_document",
-        "spawn",
-        "process_exit",
-        "unexpected",
-        "refused",
-    ],
-};
+const CANARY_REASON: Label = Label { name: "reason", values: REASONS };
 
 const KIND: Label = Label { name: "kind", values: &["tools", "resources", "resource_templates", "prompts"] };
 
