@@ -18,8 +18,6 @@ mod words;
 
 #[cfg(test)]
 mod golden;
-#[cfg(test)]
-mod hostile;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -3,10 +3,11 @@
 //! The golden documents are changed at random, byte by byte and in their structure. A failure prints its seed; set
 //! `HEALTH_SEED` to run it again.
 
+use mcp_exporter::health::{HealthDocument, HealthLimits, KnownChecks, Memory, Pool, Reading, read};
+use mcp_exporter::secret::{MASK, Redactor, Secret};
 use serde_json::Value;
 
-use super::*;
-use crate::secret::{MASK, Secret};
+use super::subjects::readings;
 
 /// Changed documents for each golden one.
 const ROUNDS: usize = 200;
@@ -18,28 +19,6 @@ fn golden_documents() -> Vec<Vec<u8>> {
     paths.sort();
     assert!(paths.len() > 30);
     paths.iter().map(|path| std::fs::read(path).expect("a document")).collect()
-}
-
-/// Ways of reading that together reach every branch.
-fn readings() -> Vec<Reading> {
-    let check_values = ["usage_mb", "observedValue", "open", "total", "free"].map(String::from).to_vec();
-    let path = |text: &str| serde_json_path::JsonPath::parse(text).expect("a path");
-    let map = BTreeMap::from([
-        (MapField::Status, path("$..status")),
-        (MapField::DatabaseStatus, path("$.*.status")),
-        (MapField::PoolActive, path("$.connection_pool.*")),
-        (MapField::PoolMaxSize, path("$..max_size")),
-        (MapField::MemoryUsageBytes, path("$.checks.memory.usage_mb")),
-        (MapField::Timestamp, path("$.timestamp")),
-        (MapField::Message, path("$")),
-        (MapField::Version, path("$..[?@ > 1]")),
-    ]);
-    let small = HealthLimits { checks: 3, check_names: 2, series: 104 };
-    vec![
-        Reading { check_values: check_values.clone(), ..Reading::default() },
-        Reading { assess: Assess::Computed, check_values, limits: small, ..Reading::default() },
-        Reading { assess: Assess::Worst, map, ..Reading::default() },
-    ]
 }
 
 #[track_caller]
@@ -84,7 +63,7 @@ fn assert_sane(document: &HealthDocument, reading: &Reading) {
     let messages = document.checks.iter().map(|check| &check.message).chain([&document.message]);
     messages.flatten().for_each(|text| assert_shown(text, HealthLimits::MESSAGE_CHARS));
     assert!(document.invalid_fields.len() <= HealthLimits::INVALID_NAMED);
-    assert!(document.invalid_fields.len() <= usize::try_from(document.invalid_count).unwrap());
+    assert!(document.invalid_fields.len() <= usize::try_from(document.invalid_count).expect("a count"));
 }
 
 #[track_caller]
@@ -115,6 +94,7 @@ fn read_in_every_way(body: &[u8], readings: &[Reading], redactor: &Redactor) -> 
 }
 
 /// A generator whose seed a failing test shows.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
 fn random() -> fastrand::Rng {
     let given = std::env::var("HEALTH_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));

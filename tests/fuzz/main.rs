@@ -1,6 +1,8 @@
-//! The inputs that fuzzing has found worth keeping, read by the same functions, in the ordinary test run.
+//! What others may write, in the ordinary test run: the inputs that fuzzing has found worth keeping, read by the same
+//! functions; documents that are changed at random; random documents as they are exposed.
 
 mod documents;
+mod hostile;
 #[expect(unreachable_pub, reason = "the same files are a library to the targets of cargo-fuzz")]
 mod subjects;
 
