@@ -316,17 +316,25 @@ fn tell_passthrough(target: &Target, read: &PassthroughReport, before: Option<&P
 
 /// Logs that a canary fails, for another reason than before, or no longer.
 fn tell_canary(target: &Target, called: &CanaryReport, before: Option<&CanaryState>) {
-    let (server, canary) = (target.name.as_str(), &*called.name);
+    let (server, address) = (target.name.as_str(), target.name.address().map(display));
+    let canary = &*called.name;
     let before = before.and_then(|before| before.last.as_ref()).map(|last| &last.result);
     let reason_before = before.and_then(|result| result.as_ref().err()).map(|error| error.reason);
     match &called.result {
-        Ok(()) if reason_before.is_some() => info!(server, canary, "the canary succeeds again"),
-        Ok(()) => debug!(server, canary, "the canary succeeded"),
+        Ok(()) if reason_before.is_some() => info!(server, address, canary, "the canary succeeds again"),
+        Ok(()) => debug!(server, address, canary, "the canary succeeded"),
         Err(CanaryError { reason, text, .. }) if reason_before == Some(*reason) => {
-            debug!(server, canary, reason = reason.label(), "the canary failed: {text}");
+            debug!(server, address, canary, reason = reason.label(), "the canary failed: {text}");
         }
         Err(CanaryError { reason, text, hint }) => {
-            warn!(server, canary, reason = reason.label(), hint = hint.as_deref(), "the canary failed: {text}");
+            warn!(
+                server,
+                address,
+                canary,
+                reason = reason.label(),
+                hint = hint.as_deref(),
+                "the canary failed: {text}"
+            );
         }
     }
 }
