@@ -284,6 +284,40 @@ async fn connections_that_the_server_closes_meanwhile_are_replaced_silently() {
     assert_eq!((server.count("initialize"), server.count("resources/read")), (1, 5));
 }
 
+/// Answers each question about health with these bytes before and behind the answer.
+async fn answered_between(before: &'static str, behind: &'static str) -> Fake {
+    Fake::start(move |got| match legacy(got, |_| None) {
+        Act::Send(bytes) if got.method() == "resources/read" => {
+            Act::Send([before.as_bytes(), &bytes, behind.as_bytes()].concat())
+        }
+        act => act,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn interim_answers_are_passed_over() {
+    let hints = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let server = answered_between(hints, "").await;
+    let mut client = Client::new(&server.url("/mcp"));
+    for _ in 0..2 {
+        assert_eq!(client.text().await, "{\"status\":\"ok\"}");
+    }
+    assert_eq!(server.seen().opened, 1);
+}
+
+#[tokio::test]
+async fn what_is_said_unasked_is_no_answer_to_the_next_question() {
+    let lie = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let server = answered_between("", lie).await;
+    let mut client = Client::new(&server.url("/mcp"));
+    for round in 1..=3 {
+        assert_eq!(client.text().await, "{\"status\":\"ok\"}");
+        assert_eq!(server.seen().opened, round);
+    }
+    assert_eq!(client.sessions(), (1, 0));
+}
+
 #[tokio::test]
 async fn a_question_that_closes_a_kept_connection_is_asked_once_more() {
     let server = Fake::start(|got| {

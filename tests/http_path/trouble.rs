@@ -115,6 +115,8 @@ async fn answers_that_are_not_mcp() {
         (answer("200 OK", "text/event-stream", ": nothing\n\n"), "ended without an answer"),
         (answer("200 OK", "text/event-stream", "data: cut"), "ended without an answer"),
         (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n{".to_vec(), "not HTTP"),
+        ([chunked("application/json"), b"nonsense\r\n".to_vec()].concat(), "a body that is not as HTTP says"),
         (b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), "in the middle of the answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{".to_vec(), "in the middle"),
         ([chunked("text/event-stream"), chunk("data: {\n")].concat(), "in the middle"),

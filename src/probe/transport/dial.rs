@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,30 +29,13 @@ use crate::target::{Endpoint, HttpAddress, ProxyAddress, Resolve};
 const LEAST_CONNECT_TIME: Duration = Duration::from_millis(100);
 
 /// An open way to a server, with or without TLS.
-pub(super) struct Socket {
-    stream: Stream,
-    answered: Answered,
-}
+pub(super) struct Socket(Stream);
 
 enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
     UnixTls(Box<TlsStream<UnixStream>>),
-}
-
-/// Whether the server has sent anything since this was last cleared. Shared with the socket.
-#[derive(Clone, Default)]
-pub(super) struct Answered(Arc<AtomicBool>);
-
-impl Answered {
-    pub(super) fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// Opens a socket; books the phases that run. Through a proxy, the name and the connection are the proxy's.
@@ -65,7 +46,7 @@ pub(super) async fn dial(
     tls: &mut TargetTls,
     redactor: &Redactor,
     ledger: &mut Ledger,
-) -> Result<(Socket, Answered), ProbeError> {
+) -> Result<Socket, ProbeError> {
     let dialing = Dialing { address, proxy, redactor };
     let stream = match &address.socket {
         Some(path) => {
@@ -92,8 +73,7 @@ pub(super) async fn dial(
             }
         }
     };
-    let answered = Answered::default();
-    Ok((Socket { stream, answered: answered.clone() }, answered))
+    Ok(Socket(stream))
 }
 
 /// Every address behind the host of an endpoint's URL, sorted. Where the host is an address itself, nobody is asked.
@@ -349,45 +329,27 @@ macro_rules! each_stream {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = each_stream!(&mut this.stream, socket => Pin::new(socket).poll_read(cx, buf));
-        if buf.filled().len() > before {
-            this.answered.0.store(true, Ordering::Relaxed);
-        }
-        polled
+        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_write_vectored(cx, bytes))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        each_stream!(&self.stream, socket => socket.is_write_vectored())
+        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_flush(cx))
+        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_stream!(&mut self.get_mut().stream, socket => Pin::new(socket).poll_shutdown(cx))
+        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_shutdown(cx))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
     use tokio::net::TcpListener;

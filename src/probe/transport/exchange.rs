@@ -1,26 +1,24 @@
 //! One HTTP request and its answer, over one kept connection.
 //!
-//! Knows HTTP and nothing of MCP. The surprise: a connection is driven only while somebody waits for an answer on it,
-//! by the waiting future itself. It has no task, so dropping that future drops exactly this connection, and an idle
-//! connection is a socket and nothing else. A connection in use is taken out of its place and put back only after
-//! a complete answer: what is kept can always be used.
+//! Knows HTTP and nothing of MCP. The surprise: a connection is read and written only by whoever waits for an answer on
+//! it. It has no task, so dropping that future drops exactly this connection, and an idle connection is a socket and nothing
+//! else. A connection in use is taken out of its place and put back only after an answer: what is kept can always be used.
 
+mod body;
 mod connection;
+mod head;
 mod response;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body::Body as _;
-use http_body_util::Full;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-pub(super) use self::connection::drive;
-use self::connection::{Connection, Forwarded};
+pub(super) use self::connection::ask;
+use self::connection::{Broken, Connection, Forwarded};
 use self::response::Context;
 pub(super) use self::response::Response;
 use super::credentials::Credentials;
@@ -40,7 +38,7 @@ pub(super) struct Exchange {
     endpoint: Arc<Endpoint>,
     shared: Arc<Shared>,
     url: Url,
-    target: Uri,
+    target: Arc<str>,
     headers: HeaderMap,
     redactor: Redactor,
     tls: TargetTls,
@@ -132,9 +130,7 @@ impl Exchange {
 
     /// Takes the connection of an answer back, to be used again. An answer that is only dropped takes its connection along.
     pub(super) fn keep(&mut self, response: Response) {
-        let Response { body, ended, mut connection, .. } = response;
-        connection.let_go((!ended).then_some(body));
-        self.kept = Some(connection);
+        self.kept = Some(response.connection);
     }
 
     /// Ends the connection properly; the caller bounds the time.
@@ -147,7 +143,7 @@ impl Exchange {
     async fn send_once(
         &mut self,
         call: &Call<'_>,
-        detour: Option<&Uri>,
+        detour: Option<&Arc<str>>,
         ledger: &mut Ledger,
     ) -> Result<Response, ProbeError> {
         let phase = ledger.running();
@@ -164,42 +160,33 @@ impl Exchange {
                     (connection, false)
                 }
             };
-            let target = detour.or(connection.redirected_to.as_ref()).unwrap_or(&self.target).clone();
-            let request = self.request(call, target, connection.forwarded.as_ref());
-            connection.answered.clear();
+            let target = detour.or(connection.redirected_to.as_ref()).unwrap_or(&self.target);
+            let question = self.question(call, target, connection.forwarded.as_ref());
             let context = self.context(call.what);
-            match connection.ask(request).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    return Ok(Response { head, ended: body.is_end_stream(), body, connection, context });
-                }
+            match connection.ask(&call.method, &question).await {
+                Ok(head) => return Ok(Response { head, connection, context }),
                 // Servers close idle connections whenever they like, and a request may be on its way just then. Reads are
                 // safe to repeat; a connection made for this very question has no such excuse.
-                Err(_) if reused && !connection.answered.get() => {}
-                Err(error) => return Err(context.no_answer(&error, connection.answered.get())),
+                Err(Broken::Unanswered(_)) if reused => {}
+                Err(broken) => return Err(context.broken(&broken)),
             }
         }
     }
 
-    fn request(&self, call: &Call<'_>, target: Uri, forwarded: Option<&Forwarded>) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(call.body.clone()));
-        *request.method_mut() = call.method.clone();
-        *request.uri_mut() = target;
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + call.headers.len());
-        for (name, value) in &self.headers {
-            headers.append(name, value.clone());
-        }
-        for (name, value) in call.headers {
-            headers.insert(name, value.clone());
-        }
-        if let Some(Forwarded { authorization }) = forwarded {
-            *request.uri_mut() = absolute_form(&self.url, request.uri());
-            if let Some(value) = authorization {
-                headers.insert(PROXY_AUTHORIZATION, value.clone());
+    /// The request as it is sent. The call's headers stand in place of those that all have.
+    fn question(&self, call: &Call<'_>, target: &str, forwarded: Option<&Forwarded>) -> Vec<u8> {
+        let common = self.headers.iter().filter(|(name, _)| !call.headers.iter().any(|(other, _)| other == *name));
+        let own = call.headers.iter().map(|(name, value)| (name, value));
+        let for_proxy = forwarded.and_then(|forwarded| forwarded.authorization.as_ref());
+        let headers = common.chain(own).chain(for_proxy.map(|value| (&PROXY_AUTHORIZATION, value)));
+        match forwarded {
+            // A proxy wants to be told the whole address.
+            Some(_) => {
+                let origin = &self.url[..url::Position::AfterPort];
+                write_question(&call.method, &[origin, target], headers, &call.body)
             }
+            None => write_question(&call.method, &[target], headers, &call.body),
         }
-        *request.headers_mut() = headers;
-        request
     }
 
     /// The kept connection, if it is still open, young enough and free.
@@ -216,11 +203,11 @@ impl Exchange {
         }
         let proxy = self.shared.proxies.proxy_to(address)?;
         let dialling = dial::dial(address, proxy.as_ref(), &self.shared, &mut self.tls, &self.redactor, ledger);
-        let (socket, answered) = dialling.await?;
+        let socket = dialling.await?;
         self.connections += 1;
         let age = self.endpoint.max_connection_age.get();
         let renew_at = Instant::now() + age.mul_f64(1.0 - 0.1 * fastrand::f64());
-        let mut connection = Connection::new(socket, answered, renew_at);
+        let mut connection = Connection::new(socket, renew_at);
         connection.forwarded = proxy
             .filter(|_| address.url.scheme() == "http")
             .map(|proxy| Forwarded { authorization: proxy.authorization.map(|value| value.0) });
@@ -288,7 +275,7 @@ impl Exchange {
     }
 
     /// Where a redirect leads, if it may be followed.
-    fn redirection(&self, call: &Call<'_>, response: &Response, count: usize) -> Result<Uri, ProbeError> {
+    fn redirection(&self, call: &Call<'_>, response: &Response, count: usize) -> Result<Arc<str>, ProbeError> {
         let status = response.status();
         let refused = |why: String, hint: Option<String>| {
             let error = response.context.status_error(status).because(Cause::text(why));
@@ -301,7 +288,7 @@ impl Exchange {
         if !keeps_method && call.method != Method::GET {
             return Err(refused("this redirect would turn the question into a GET".to_owned(), None));
         }
-        let location = response.head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = response.head.get(&LOCATION).and_then(|location| std::str::from_utf8(location).ok());
         let Some(url) = location.and_then(|location| self.url.join(location).ok()) else {
             return Err(refused("the redirect does not say where to".to_owned(), None));
         };
@@ -345,16 +332,29 @@ fn base_redactor(endpoint: &Endpoint, shared: &Shared) -> Redactor {
     endpoint.redactor.0.and(shared.proxies.redactor())
 }
 
-fn origin_form(url: &Url) -> Uri {
-    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let path = PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
-    Uri::from(path)
+/// What a request to the server itself names; a [`Url`] has nothing in it that would end the line.
+fn origin_form(url: &Url) -> Arc<str> {
+    url[url::Position::BeforePath..url::Position::AfterQuery].into()
 }
 
-/// The target as a proxy wants it: whole.
-fn absolute_form(url: &Url, target: &Uri) -> Uri {
-    let origin = &url[..url::Position::AfterPort];
-    Uri::try_from(format!("{origin}{target}")).unwrap_or_else(|_| target.clone())
+/// A request as HTTP/1.1 writes it; `target` in parts.
+pub(super) fn write_question<'h>(
+    method: &Method,
+    target: &[&str],
+    headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut text = Vec::with_capacity(1024 + body.len());
+    let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| text.extend_from_slice(part));
+    write(&[method.as_str().as_bytes(), b" "]);
+    target.iter().for_each(|part| write(&[part.as_bytes()]));
+    write(&[b" HTTP/1.1\r\n"]);
+    headers.for_each(|(name, value)| write(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]));
+    if !matches!(*method, Method::GET | Method::CONNECT) {
+        write(&[CONTENT_LENGTH.as_str().as_bytes(), b": ", body.len().to_string().as_bytes(), b"\r\n"]);
+    }
+    write(&[b"\r\n", body]);
+    text
 }
 
 /// The headers of every request, the configured ones last: they may replace ours.

@@ -6,17 +6,14 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::header::{HOST, PROXY_AUTHORIZATION};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
+use http::{HeaderValue, Method, StatusCode, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
-use super::exchange::drive;
+use super::exchange::{ask, write_question};
 use super::said::Cause;
 use crate::probe::{Failure, ProbeError};
 use crate::secret::{Redactor, Secret};
@@ -114,7 +111,7 @@ fn is_this_host(url: &Url) -> bool {
 
 /// Asks the proxy for a tunnel to the address; what comes out of the socket afterwards is the server's.
 pub(super) async fn tunnel(
-    tcp: TcpStream,
+    mut tcp: TcpStream,
     proxy: &ProxyAddress,
     address: &HttpAddress,
     redactor: &Redactor,
@@ -124,20 +121,14 @@ pub(super) async fn tunnel(
     let failed = |failure, cause: Cause| {
         ProbeError::new(failure, format!("the proxy {proxy} opened no way to {address}")).because(cause)
     };
-    let broken = |error: &hyper::Error| failed(Failure::Connect, Cause::of(error, redactor));
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.method_mut() = Method::CONNECT;
-    *request.uri_mut() =
-        Uri::try_from(authority.as_str()).map_err(|error| failed(Failure::Connect, Cause::of(&error, redactor)))?;
-    if let Ok(value) = HeaderValue::try_from(authority) {
-        request.headers_mut().insert(HOST, value);
-    }
-    if let Some(HeaderSecret(value)) = &proxy.authorization {
-        request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
-    }
-    let (mut sender, mut connection) = http1::handshake(TokioIo::new(tcp)).await.map_err(|error| broken(&error))?;
-    let asked = drive(|cx| connection.poll_without_shutdown(cx).is_ready(), sender.send_request(request)).await;
-    let status = asked.map_err(|error| broken(&error))?.status();
+    let host =
+        HeaderValue::try_from(&authority).map_err(|error| failed(Failure::Connect, Cause::of(&error, redactor)))?;
+    let authorization = proxy.authorization.as_ref().map(|HeaderSecret(value)| (&PROXY_AUTHORIZATION, value));
+    let headers = [(&HOST, &host)].into_iter().chain(authorization);
+    let question = write_question(&Method::CONNECT, &[&authority], headers, &[]);
+    let mut unasked = BytesMut::new();
+    let asked = ask(&mut tcp, &Method::CONNECT, &question, &mut unasked).await;
+    let status = asked.map_err(|broken| failed(Failure::Connect, Cause::of(&broken, redactor)))?.head.status();
     let refused = |failure| failed(failure, Cause::text(format!("it answered with status {status}")));
     match status {
         status if status.is_success() => {}
@@ -154,11 +145,10 @@ pub(super) async fn tunnel(
         }
         _ => return Err(refused(Failure::HttpStatus).hint("is this an HTTP proxy that allows `CONNECT`?")),
     }
-    let parts = connection.into_parts();
-    if !parts.read_buf.is_empty() {
+    if !unasked.is_empty() {
         return Err(failed(Failure::Protocol, Cause::text("something spoke before it was spoken to")));
     }
-    Ok(parts.io.into_inner())
+    Ok(tcp)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ async fn ask(
     }
     let call = Call { what: asked.method, method: Method::POST, headers: &headers, body: asked.write(1, modern) };
     let response = exchange.send(&call, ledger).await?;
-    let (status, session) = (response.status(), response.headers().get(SESSION_ID).cloned());
+    let (status, session) = (response.status(), response.header(&SESSION_ID));
     if !status.is_success() {
         return Ok(verdict(status, false));
     }

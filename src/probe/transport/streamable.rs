@@ -285,7 +285,7 @@ impl Streamable {
         if !response.status().is_success() {
             return Ok(Box::pin(self.no_success(response, id)).await);
         }
-        let session = response.headers().get(SESSION_ID).cloned();
+        let session = response.header(&SESSION_ID);
         let heard = match response.media_type().as_str() {
             "application/json" => self.read_json(response, id).await?,
             "text/event-stream" => self.read_events(response, id, ledger).await?,

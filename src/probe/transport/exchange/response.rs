@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::address_of;
-use super::connection::Connection;
+use super::connection::{Broken, Connection};
+use super::head::{Head, NoHead};
 use crate::probe::transport::dial;
 use crate::probe::transport::said::Cause;
 use crate::probe::transport::tls;
@@ -22,9 +21,7 @@ const MAX_COMPLAINT_BYTES: usize = 64 << 10;
 
 /// An answer whose head is here and whose body may still be on its way.
 pub(in crate::probe::transport) struct Response {
-    pub(super) head: http::response::Parts,
-    pub(super) body: Incoming,
-    pub(super) ended: bool,
+    pub(super) head: Head,
     pub(super) connection: Box<Connection>,
     pub(super) context: Context,
 }
@@ -39,44 +36,33 @@ pub(super) struct Context {
 
 impl Response {
     pub(in crate::probe::transport) fn status(&self) -> StatusCode {
-        self.head.status
+        self.head.status()
     }
 
-    pub(in crate::probe::transport) fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+    /// The value of a header, to be sent back; `None` also where it cannot be.
+    pub(in crate::probe::transport) fn header(&self, name: &HeaderName) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.head.get(name)?).ok()
     }
 
     /// The media type without its parameters, in lower case; empty where the server states none.
     pub(in crate::probe::transport) fn media_type(&self) -> String {
-        let value = self.head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let value = self.head.get(&CONTENT_TYPE).and_then(|value| std::str::from_utf8(value).ok());
         value.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
     }
 
     /// The next piece of the body; `None` at its end.
     pub(in crate::probe::transport) async fn chunk(&mut self) -> Result<Option<Bytes>, ProbeError> {
-        while !self.ended {
-            match self.connection.run(self.body.frame()).await {
-                None => self.ended = true,
-                Some(Ok(frame)) => {
-                    self.ended = self.body.is_end_stream();
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(error)) => return Err(self.context.cut_short(&error)),
-            }
-        }
-        Ok(None)
+        self.connection.chunk().await.map_err(|broken| self.context.broken(&broken))
     }
 
     /// The whole body.
     pub(in crate::probe::transport) async fn bytes(&mut self) -> Result<Bytes, ProbeError> {
         let limit = self.context.endpoint.max_answer_bytes;
-        if self.body.size_hint().lower() > limit as u64 {
+        if self.connection.at_least() > limit as u64 {
             return Err(self.context.too_large("answer"));
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        if self.ended && first.len() <= limit {
+        if self.connection.is_ended() && first.len() <= limit {
             return Ok(first);
         }
         let mut whole = BytesMut::from(first);
@@ -149,10 +135,16 @@ impl Context {
         self.error(failure, &format!("was answered with status {status}"))
     }
 
-    /// No head of an answer came.
-    pub(super) fn no_answer(&self, error: &hyper::Error, answered: bool) -> ProbeError {
-        let failed = |failure, happened| self.error(failure, happened).because(Cause::of(error, &self.redactor));
-        if let Some(tls) = dial::rustls_cause(error) {
+    /// The error for an answer that did not come, or not whole.
+    pub(super) fn broken(&self, broken: &Broken) -> ProbeError {
+        let failed = |failure, happened| {
+            let failed = self.error(failure, happened);
+            match broken.io() {
+                Some(error) => failed.because(Cause::of(error, &self.redactor)),
+                None => failed,
+            }
+        };
+        if let Some(tls) = broken.io().and_then(|error| dial::rustls_cause(error)) {
             // With TLS 1.3 a server that refuses our certificate says so only after the handshake.
             let failed = failed(Failure::Tls, "ended in a TLS error");
             return match tls::handshake_hint(tls) {
@@ -160,29 +152,27 @@ impl Context {
                 None => failed,
             };
         }
-        if error.is_parse_too_large() {
-            return failed(Failure::TooLarge, "was answered with more headers than fit into 64 KiB");
-        }
-        if !answered {
-            return failed(Failure::Connect, "was not answered: the connection was closed").hint(
+        match broken {
+            Broken::Unanswered(_) => failed(Failure::Connect, "was not answered: the connection was closed").hint(
                 "something accepts connections and closes them: is it an MCP server, and has it finished starting?",
-            );
+            ),
+            Broken::CutOff(_) => {
+                failed(Failure::Protocol, "was cut off: the connection was closed in the middle of the answer")
+            }
+            Broken::Head(NoHead::TooLarge) => {
+                failed(Failure::TooLarge, "was answered with more headers than fit into 64 KiB")
+            }
+            Broken::Head(why) => {
+                let failed = failed(Failure::Protocol, "was answered with something that is not HTTP")
+                    .because(Cause::text(why.to_string()));
+                match address_of(&self.endpoint).url.scheme() {
+                    "http" => failed.hint("should it be `https://`?"),
+                    _ => failed,
+                }
+            }
+            Broken::Body(why) => failed(Failure::Protocol, "was answered with a body that is not as HTTP says")
+                .because(Cause::text(why.to_string())),
         }
-        if error.is_parse() {
-            let failed = failed(Failure::Protocol, "was answered with something that is not HTTP");
-            return if address_of(&self.endpoint).url.scheme() == "http" {
-                failed.hint("should it be `https://`?")
-            } else {
-                failed
-            };
-        }
-        failed(Failure::Protocol, "was cut off: the connection was closed in the middle of the answer")
-    }
-
-    /// The body ended before its end.
-    fn cut_short(&self, error: &hyper::Error) -> ProbeError {
-        self.error(Failure::Protocol, "was cut off: the connection was closed in the middle of the answer")
-            .because(Cause::of(error, &self.redactor))
     }
 }
 
