@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ResultType};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -97,6 +98,15 @@ struct ClientInfo {
 }
 
 impl<'a> Asked<'a> {
+    /// Reads what may be the answer to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`].
+    pub(super) fn read(&self, text: &Bytes, id: u64) -> Result<Heard, String> {
+        if self.method == "resources/read" { read_resource(text, id) } else { read(text, id) }
+    }
+
     /// The first words of a conversation up to 2025-11-25.
     pub(super) fn initialize() -> Self {
         let params = Params {
@@ -157,8 +167,8 @@ pub(super) fn header_value(text: &str) -> HeaderValue {
 
 /// What a message from the server is to us.
 pub(super) enum Heard {
-    /// The result of our request, as JSON: a part of the message, not a copy.
-    Result(Bytes),
+    /// The result of our request.
+    Result(RpcResult),
     /// A request failed: ours, or one of which the server could not even read the id.
     Error {
         error: RpcError,
@@ -174,6 +184,24 @@ pub(super) enum Heard {
     },
     /// A notification or a request that does not concern us.
     Other,
+}
+
+/// What a request came to.
+pub(super) enum RpcResult {
+    /// JSON: a part of the message, not a copy.
+    Json(Bytes),
+    /// That of `resources/read`, which was read together with the message around it.
+    Read(ResourceRead),
+}
+
+impl RpcResult {
+    /// As one of the types in which it may come; `None` where it is something else.
+    pub(super) fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+        match self {
+            Self::Json(json) => serde_json::from_slice(json).ok(),
+            Self::Read(_) => None,
+        }
+    }
 }
 
 /// A JSON-RPC error.
@@ -207,18 +235,41 @@ impl RpcError {
     }
 }
 
+/// A message, its result unread or as what it should be.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct Envelope<'a, R> {
     #[serde(borrow)]
     jsonrpc: Cow<'a, str>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    result: Option<&'a RawValue>,
+    #[serde(default = "none")]
+    result: Option<R>,
     #[serde(default)]
     error: Option<RpcError>,
+}
+
+/// Serde's own default would want one of the result's type.
+const fn none<R>() -> Option<R> {
+    None
+}
+
+/// Reads the answer to `resources/read`, as nearly all of our questions are, in one go. What is not an answer as it should be
+/// is read again, for the reason.
+///
+/// # Errors
+///
+/// As [`read`].
+fn read_resource(text: &Bytes, id: u64) -> Result<Heard, String> {
+    match serde_json::from_slice::<Envelope<'_, ResourceRead>>(text) {
+        Ok(Envelope { jsonrpc, id: Some(said), method: None, result: Some(result), error: None })
+            if jsonrpc == "2.0" && is_id(said.get(), id) =>
+        {
+            Ok(Heard::Result(RpcResult::Read(result)))
+        }
+        _ => read(text, id),
+    }
 }
 
 /// Reads one message, or a batch of them as revision 2025-03-26 allows; what concerns us most.
@@ -228,7 +279,8 @@ struct Envelope<'a> {
 /// It is no JSON-RPC; the text says why and quotes nothing.
 pub(super) fn read(text: &Bytes, id: u64) -> Result<Heard, String> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        let messages: Vec<Envelope<'_>> = serde_json::from_slice(text).map_err(|error| not_json_rpc(&error))?;
+        let messages: Vec<Envelope<'_, &RawValue>> =
+            serde_json::from_slice(text).map_err(|error| not_json_rpc(&error))?;
         let mut heard = Heard::Other;
         for message in messages {
             match message.heard(text, id)? {
@@ -239,10 +291,10 @@ pub(super) fn read(text: &Bytes, id: u64) -> Result<Heard, String> {
         }
         return Ok(heard);
     }
-    serde_json::from_slice::<Envelope<'_>>(text).map_err(|error| not_json_rpc(&error))?.heard(text, id)
+    serde_json::from_slice::<Envelope<'_, &RawValue>>(text).map_err(|error| not_json_rpc(&error))?.heard(text, id)
 }
 
-impl Envelope<'_> {
+impl Envelope<'_, &RawValue> {
     /// What it is to us; it was read from this text.
     fn heard(self, text: &Bytes, id: u64) -> Result<Heard, String> {
         if self.jsonrpc != "2.0" {
@@ -259,7 +311,7 @@ impl Envelope<'_> {
         }
         let ours = self.id.is_some_and(|said| is_id(said.get(), id));
         match (self.result, self.error) {
-            (Some(result), None) if ours => Ok(Heard::Result(text.slice_ref(result.get().as_bytes()))),
+            (Some(result), None) if ours => Ok(Heard::Result(RpcResult::Json(text.slice_ref(result.get().as_bytes())))),
             (Some(_), None) => Ok(Heard::AnotherId),
             // `null` where the server could not read the id; the official Python SDK says `server-error`.
             (None, Some(error))
@@ -290,13 +342,14 @@ fn not_json_rpc(error: &serde_json::Error) -> String {
 /// # Errors
 ///
 /// It is not what the protocol says; the text quotes nothing.
-pub(super) fn read_result(question: Question<'_>, result: &[u8]) -> Result<Reply, String> {
+pub(super) fn read_result(question: Question<'_>, result: RpcResult) -> Result<Reply, String> {
+    let result = match result {
+        RpcResult::Read(result) => return result.reply(),
+        RpcResult::Json(result) => result,
+    };
+    let result = &result[..];
     let reply = match question {
-        Question::ReadResource(_) => {
-            let result: ResourceRead = typed("resources/read", result)?;
-            complete("resources/read", result.result_type.as_ref())?;
-            Reply::Resource(result.contents.into_iter().next().map_or(Resource::Empty, Resource::from))
-        }
+        Question::ReadResource(_) => return typed::<ResourceRead>("resources/read", result)?.reply(),
         Question::CallTool { .. } => {
             let result: CallToolResult = typed("tools/call", result)?;
             complete("tools/call", result.result_type.as_ref())?;
@@ -335,10 +388,17 @@ fn typed<'a, T: Deserialize<'a>>(method: &str, result: &'a [u8]) -> Result<T, St
 /// that took a tenth of the time of a poll.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ResourceRead {
+pub(super) struct ResourceRead {
     #[serde(default)]
     result_type: Option<ResultType>,
     contents: Vec<Contents>,
+}
+
+impl ResourceRead {
+    fn reply(self) -> Result<Reply, String> {
+        complete("resources/read", self.result_type.as_ref())?;
+        Ok(Reply::Resource(self.contents.into_iter().next().map_or(Resource::Empty, Resource::from)))
+    }
 }
 
 /// One of the contents of a resource.

@@ -83,7 +83,7 @@ impl LineTransport {
             };
             match jsonrpc::read(&Bytes::copy_from_slice(line), FIRST_ID) {
                 Ok(Heard::Result(result)) => {
-                    let discovered = serde_json::from_slice::<Discovered>(&result);
+                    let discovered = result.typed::<Discovered>();
                     self.supported = discovered.map(|discovered| discovered.supported_versions).unwrap_or_default();
                     return Some(self.supported.iter().any(|version| version == jsonrpc::MODERN));
                 }

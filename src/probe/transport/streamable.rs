@@ -18,7 +18,7 @@ use url::Url;
 pub(super) use self::handshake::NotOpened;
 use super::event_stream::EventStream;
 use super::exchange::{Call, Exchange, Response};
-use super::jsonrpc::{self, Asked, Discovered, Heard, Implementation, RpcError};
+use super::jsonrpc::{self, Asked, Discovered, Heard, Implementation, RpcError, RpcResult};
 use super::said::Cause;
 use super::{Ledger, Offers, Question, Remark, Remembered, Reply, Shared};
 use crate::health::{HealthLimits, text};
@@ -69,7 +69,7 @@ enum State {
 /// What a POST came to.
 enum Posted {
     Answer {
-        result: Bytes,
+        result: RpcResult,
         session: Option<HeaderValue>,
     },
     Refused(RpcError),
@@ -143,7 +143,7 @@ impl Streamable {
                 Posted::Answer { result, .. } => {
                     ledger.end();
                     self.refresh(question, &result);
-                    return jsonrpc::read_result(question, &result).map_err(|why| self.not_mcp(&asked, why));
+                    return jsonrpc::read_result(question, result).map_err(|why| self.not_mcp(&asked, why));
                 }
                 posted if self.is_lost(&posted) => {
                     ledger.discard();
@@ -184,7 +184,7 @@ impl Streamable {
         }
         match self.post(asked, ledger).await? {
             Posted::Answer { result, .. } => {
-                jsonrpc::read_result(question, &result).map_err(|why| self.not_mcp(asked, why))
+                jsonrpc::read_result(question, result).map_err(|why| self.not_mcp(asked, why))
             }
             Posted::Refused(error) => Ok(Reply::Refused(error.refusal(self.exchange.redactor()))),
             Posted::Status { error, .. } => Err(error),
@@ -287,8 +287,8 @@ impl Streamable {
         }
         let session = response.header(&SESSION_ID);
         let heard = match response.media_type().as_str() {
-            "application/json" => self.read_json(response, id).await?,
-            "text/event-stream" => self.read_events(response, id, ledger).await?,
+            "application/json" => self.read_json(response, asked, id).await?,
+            "text/event-stream" => self.read_events(response, asked, id, ledger).await?,
             "" => return Err(response.not_mcp(format!("status {} and no content", response.status()))),
             other => {
                 let other = text::clean(other, HealthLimits::LABEL_CHARS, response.redactor());
@@ -308,16 +308,22 @@ impl Streamable {
         }
     }
 
-    async fn read_json(&mut self, mut response: Response, id: u64) -> Result<Heard, ProbeError> {
+    async fn read_json(&mut self, mut response: Response, asked: &Asked<'_>, id: u64) -> Result<Heard, ProbeError> {
         let body = response.bytes().await?;
-        let heard = jsonrpc::read(&body, id).map_err(|why| response.not_mcp(why))?;
+        let heard = asked.read(&body, id).map_err(|why| response.not_mcp(why))?;
         self.exchange.keep(response);
         Ok(heard)
     }
 
     /// Reads events until the answer comes. What the server asks of us on the way is left unanswered: it may not make its
     /// answer depend on that, since we offered no capability.
-    async fn read_events(&mut self, response: Response, id: u64, ledger: &mut Ledger) -> Result<Heard, ProbeError> {
+    async fn read_events(
+        &mut self,
+        response: Response,
+        asked: &Asked<'_>,
+        id: u64,
+        ledger: &mut Ledger,
+    ) -> Result<Heard, ProbeError> {
         let limit = self.exchange.max_answer_bytes();
         let mut events = EventStream::new(response, limit, Some(limit.saturating_mul(STREAM_FACTOR)));
         let mut another_id = false;
@@ -326,7 +332,7 @@ impl Streamable {
             if event.data.is_empty() || !matches!(event.name.as_slice(), b"" | b"message") {
                 continue;
             }
-            match jsonrpc::read(&Bytes::from(event.data), id).map_err(|why| events.response().not_mcp(why))? {
+            match asked.read(&Bytes::from(event.data), id).map_err(|why| events.response().not_mcp(why))? {
                 Heard::AnotherId => {
                     another_id = true;
                     ledger.remark(Remark::AnotherId);
@@ -440,9 +446,9 @@ impl Streamable {
     }
 
     /// `server/discover` as a health question also tells who answers now.
-    fn refresh(&mut self, question: Question<'_>, result: &[u8]) {
+    fn refresh(&mut self, question: Question<'_>, result: &RpcResult) {
         if matches!(question, Question::Discover)
-            && let Ok(discovered) = serde_json::from_slice::<Discovered>(result)
+            && let Some(discovered) = result.typed::<Discovered>()
         {
             let Discovered { meta, supported_versions, .. } = &discovered;
             let info = self.server_info(&meta.server_info, jsonrpc::MODERN, supported_versions);

@@ -80,7 +80,7 @@ impl Streamable {
             Ok(Err(error)) if error.failure == Failure::Protocol => return legacy,
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(Posted::Answer { result, .. })) => {
-                let Ok(discovered) = serde_json::from_slice::<Discovered>(&result) else { return legacy };
+                let Some(discovered) = result.typed::<Discovered>() else { return legacy };
                 if discovered.supported_versions.iter().any(|version| version == jsonrpc::MODERN) {
                     return Ok(Discovery::Modern(discovered));
                 }
@@ -123,8 +123,9 @@ impl Streamable {
             Posted::Refused(rpc) => return Err(self.refused(&asked, &rpc).into()),
             Posted::Status { status, error, .. } => return Err(NotOpened { error, elsewhere: is_elsewhere(status) }),
         };
-        let initialized: Initialized = serde_json::from_slice(&result)
-            .map_err(|_| self.not_mcp(&asked, "the result is not what `initialize` returns".to_owned()))?;
+        let initialized: Initialized = result
+            .typed()
+            .ok_or_else(|| self.not_mcp(&asked, "the result is not what `initialize` returns".to_owned()))?;
         let version = jsonrpc::SPOKEN.into_iter().find(|version| *version == initialized.protocol_version);
         let version = version.ok_or_else(|| self.no_common_revision(&initialized.protocol_version))?;
         if session.as_ref().is_some_and(|session| session.len() > MAX_SESSION_ID_BYTES) {
