@@ -1,9 +1,10 @@
 //! `GET /metrics`: one view of the servers, in the format that the scraper reads.
 
 use std::fmt;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -42,11 +43,13 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
         let _permit = permit;
         let snapshot = store.snapshot();
         if !gzip {
-            return answer(render(&snapshot, Some(&own), format).into_bytes(), format.content_type(), false);
+            return answer(render(&snapshot, Some(&own), format).into(), format.content_type(), false);
         }
-        let mut packed = Gzip::default();
-        match metrics::write(&snapshot, Some(&own), format, &mut packed) {
-            Ok(()) => answer(packed.finish(), format.content_type(), true),
+        // Compressed while it is written: what is rendered is never there as a whole, which would be fifteen times as much.
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut pack = |piece: String| packed.write_all(piece.as_bytes()).map_err(|_| fmt::Error);
+        match metrics::write(&snapshot, Some(&own), format, &mut pack) {
+            Ok(()) => answer(packed.finish().expect("a Vec takes every write").into(), format.content_type(), true),
             Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "rendering failed\n").into_response(),
         }
     });
@@ -55,11 +58,11 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
 
 /// A text for machines, packed where that is welcome.
 pub(super) fn respond(text: Vec<u8>, content_type: &'static str, gzip: bool) -> Response {
-    answer(if gzip { compress(&text) } else { text }, content_type, gzip)
+    answer(if gzip { compress(&text) } else { text }.into(), content_type, gzip)
 }
 
 /// A body that is packed already, if it is to be.
-fn answer(body: Vec<u8>, content_type: &'static str, gzip: bool) -> Response {
+fn answer(body: Body, content_type: &'static str, gzip: bool) -> Response {
     let mut response = body.into_response();
     let answer = response.headers_mut();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -74,27 +77,4 @@ fn answer(body: Vec<u8>, content_type: &'static str, gzip: bool) -> Response {
 pub(super) fn compress(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("a Vec takes every write")
-}
-
-/// Compresses while it is written: what is rendered is never there as a whole, which would be fifteen times as much.
-struct Gzip(BufWriter<GzEncoder<Vec<u8>>>);
-
-impl Default for Gzip {
-    fn default() -> Self {
-        // The encoder wants more than a label at a time.
-        Self(BufWriter::with_capacity(64 << 10, GzEncoder::new(Vec::new(), Compression::fast())))
-    }
-}
-
-impl fmt::Write for Gzip {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write_all(text.as_bytes()).map_err(|_| fmt::Error)
-    }
-}
-
-impl Gzip {
-    fn finish(self) -> Vec<u8> {
-        let encoder = self.0.into_inner().expect("a Vec takes every write");
-        encoder.finish().expect("a Vec takes every write")
-    }
 }

@@ -1,110 +1,121 @@
 //! A [`Snapshot`] as metrics: nothing is set and forgotten, so nothing goes stale.
 //!
 //! What is not known is not written: a server that has not been polled has counters and no gauges, a poll that failed
-//! takes the document's series with it.
+//! takes the document's series with it. Written by [`super::exposition`], not by the library: see [`super`].
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel, EncodeLabelKey, EncodeLabelSet,
-    GaugeValueEncoder, LabelKeyEncoder, LabelSetEncoder, MetricEncoder, NoLabelSet,
+use super::exposition::{
+    Description, Format, Out, bound_text, push_count, push_float, push_number, push_target_labels,
 };
-
 use super::names::{self, Family, OfName, OfServer};
 use crate::catalog::{ChangeKind, Kind};
 use crate::health::Status;
-use crate::passthrough::Reason;
-use crate::probe::{Failure, Phase};
+use crate::passthrough::{Reason, push_label};
+use crate::probe::{Answer, Failure, Phase, ProcessCounts};
 use crate::replicas::State;
 use crate::snapshot::{
-    CanaryState, CatalogState, KindState, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot, TargetState,
+    Canaries, CanaryState, CatalogState, KindState, LastPoll, PassthroughState, PollResult, RESPONSE_BUCKETS, Snapshot,
+    TargetState,
 };
-use crate::target::{ADDRESS_LABEL, Labels, TargetName};
+use crate::target::{Labels, TargetName};
 
-/// The series of every server in one snapshot.
-#[derive(Debug)]
-pub(super) struct SnapshotCollector {
-    pub(super) snapshot: Snapshot,
-    /// Decides who is in maintenance.
-    pub(super) now: SystemTime,
-}
-
-impl Collector for SnapshotCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Family outside, targets inside: both formats want the lines of one family together. So every target is looked
-        // at forty times in a scrape, and its labels are needed sixty times: they are put together once, side by side.
-        let labels = TargetLabels::of(self.snapshot.targets.iter().map(|target| (&target.name, &target.labels)));
-        for (id, family) in &names::SERVER {
-            let mut out = FamilyWriter::new(&mut encoder, family);
-            for (target, labels) in self.snapshot.targets.iter().zip(labels.iter()) {
-                out.target = Some(labels);
-                write_samples(*id, target, self.now, &mut out)?;
-            }
+/// The series of every server in one snapshot. `now` decides who is in maintenance.
+pub(super) fn write_servers(snapshot: &Snapshot, now: SystemTime, out: &mut Out<'_>) -> fmt::Result {
+    // Family outside, targets inside: both formats want the lines of one family together. So every target is looked at
+    // eighty times in a scrape, and what is known of ten thousand does not fit in a processor's nearest caches: where it is and
+    // the labels are put together once, side by side.
+    let labels = TargetLabels::of(snapshot.targets.iter().map(|target| (&target.name, &target.labels)));
+    let known: Vec<Known<'_>> = snapshot.targets.iter().map(|target| Known::of(target)).collect();
+    for (id, family) in &names::SERVER {
+        let mut writer = FamilyWriter::new(family, out);
+        for (target, labels) in known.iter().zip(labels.iter()) {
+            writer.target = labels;
+            write_samples(*id, target, now, &mut writer);
+            writer.out.pass_on()?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What is known of the names that lead to several servers: of each name, not of each server.
-pub(super) fn write_names(states: &[State], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+pub(super) fn write_names(states: &[State], out: &mut Out<'_>) -> fmt::Result {
     let labels = TargetLabels::of(states.iter().map(|state| (&state.name, &state.labels)));
     for (id, family) in &names::NAME {
-        let mut out = FamilyWriter::new(encoder, family);
+        let mut writer = FamilyWriter::new(family, out);
         for (state, labels) in states.iter().zip(labels.iter()) {
-            out.target = Some(labels);
+            writer.target = labels;
             match id {
-                OfName::Replicas => out.gauge(&[], state.looked_up.then_some(state.replicas as f64))?,
-                OfName::LeftOut => out.gauge(&[], state.looked_up.then_some(state.left_out as f64))?,
-                OfName::LookupFailures => out.counter(&[("reason", Failure::Dns.label())], state.failures)?,
+                OfName::Replicas => writer.gauge(&[], state.looked_up.then_some(state.replicas as f64)),
+                OfName::LeftOut => writer.gauge(&[], state.looked_up.then_some(state.left_out as f64)),
+                OfName::LookupFailures => writer.counter(&[("reason", Failure::Dns.label())], state.failures),
             }
+            writer.out.pass_on()?;
         }
     }
     Ok(())
 }
 
 /// The gauges of one server, without the labels that say which: for `/probe`.
-#[derive(Debug)]
-pub(super) struct OneCollector(pub(super) TargetState);
+pub(super) fn write_one(target: &TargetState, now: SystemTime, out: &mut Out<'_>) -> fmt::Result {
+    // Polls in a row are none.
+    let of_one =
+        |id: OfServer, family: &Family| family.kind == names::Kind::Gauge && id != OfServer::ConsecutiveFailures;
+    let known = Known::of(target);
+    for (id, family) in names::SERVER.iter().filter(|(id, family)| of_one(*id, family)) {
+        write_samples(*id, &known, now, &mut FamilyWriter::new(family, out));
+        out.pass_on()?;
+    }
+    Ok(())
+}
 
-impl Collector for OneCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let now = SystemTime::now();
-        // Polls in a row are none.
-        let of_one =
-            |id: OfServer, family: &Family| family.kind == names::Kind::Gauge && id != OfServer::ConsecutiveFailures;
-        for (id, family) in names::SERVER.iter().filter(|(id, family)| of_one(*id, family)) {
-            write_samples(*id, &self.0, now, &mut FamilyWriter::new(&mut encoder, family))?;
+/// Where the things are that are known of a target.
+struct Known<'a> {
+    target: &'a TargetState,
+    last: Option<&'a LastPoll>,
+    answer: Option<&'a Answer>,
+    process: Option<&'a ProcessCounts>,
+    catalog: &'a CatalogState,
+    passthrough: Option<&'a PassthroughState>,
+    /// `None` where it has none.
+    canaries: Option<&'a Canaries>,
+}
+
+impl<'a> Known<'a> {
+    fn of(target: &'a TargetState) -> Self {
+        let last = target.last.as_deref();
+        Self {
+            target,
+            last,
+            answer: last.and_then(|last| last.result.as_ref().ok()),
+            process: target.counters.process.as_ref(),
+            catalog: &target.catalog,
+            passthrough: target.passthrough.as_deref(),
+            canaries: Some(&*target.canaries).filter(|canaries| !canaries.is_empty()),
         }
-        Ok(())
     }
 }
 
-fn write_samples(
-    id: OfServer,
-    target: &TargetState,
-    now: SystemTime,
-    out: &mut FamilyWriter<'_, '_, '_>,
-) -> fmt::Result {
+fn write_samples(id: OfServer, known: &Known<'_>, now: SystemTime, out: &mut FamilyWriter<'_, '_>) {
+    let Known { target, last, answer, .. } = *known;
     let counters = &target.counters;
-    let last = target.last.as_ref();
-    let failure = last.and_then(|last| last.result.as_ref().err());
-    let answer = last.and_then(|last| last.result.as_ref().ok());
+    let failure = || last.and_then(|last| last.result.as_ref().err());
     let document = answer.map(|answer| &answer.document);
     let database = document.map(|document| &document.database);
     let pool = document.map(|document| &document.pool);
     let memory = document.map(|document| &document.memory);
     let disk = document.map(|document| &document.disk);
-    let checks = document.map_or(&[][..], |document| &document.checks);
+    // Looked up when asked for: most families have nothing to do with the document, and its memory is not near.
+    let checks = || document.map_or(&[][..], |document| &document.checks).iter();
     match id {
         OfServer::Up => out.gauge(&[], last.map(|last| f64::from(u8::from(last.result.is_ok())))),
         OfServer::HealthStatus => out.gauge(&[], last.map(|last| last.status().value())),
         OfServer::HealthComputedStatus => out.gauge(&[], document.and_then(|said| said.computed).map(Status::value)),
         OfServer::PoolUtilization => out.gauge(&[], pool.and_then(|pool| pool.utilization)),
         OfServer::PoolConnections => {
-            out.gauge(&[("state", "active")], pool.and_then(|pool| pool.active))?;
+            out.gauge(&[("state", "active")], pool.and_then(|pool| pool.active));
             out.gauge(&[("state", "idle")], pool.and_then(|pool| pool.idle))
         }
         OfServer::PoolSize => out.gauge(&[], pool.and_then(|pool| pool.size)),
@@ -123,57 +134,66 @@ fn write_samples(
         OfServer::Uptime => out.gauge(&[], document.and_then(|said| said.uptime_seconds)),
         OfServer::HealthTimestamp => out.gauge(&[], document.and_then(|said| said.timestamp_seconds)),
         OfServer::CheckStatus => {
-            checks.iter().try_for_each(|check| out.gauge(&[("check", &check.name)], check.status.map(Status::value)))
+            checks().for_each(|check| out.gauge(&[("check", &check.name)], check.status.map(Status::value)))
         }
         OfServer::CheckDuration => {
-            checks.iter().try_for_each(|check| out.gauge(&[("check", &check.name)], check.duration_seconds))
+            checks().for_each(|check| out.gauge(&[("check", &check.name)], check.duration_seconds))
         }
-        OfServer::CheckValue => checks.iter().try_for_each(|check| {
-            let mut values = check.values.iter();
-            values.try_for_each(|(field, value)| out.gauge(&[("check", &check.name), ("field", field)], Some(*value)))
+        OfServer::CheckValue => checks().for_each(|check| {
+            check
+                .values
+                .iter()
+                .for_each(|(field, value)| out.gauge(&[("check", &check.name), ("field", field)], Some(*value)))
         }),
-        OfServer::ServerInfo => answer.and_then(|answer| answer.server.as_ref()).map_or(Ok(()), |server| {
-            let labels = [
-                ("name", &*server.name),
-                ("version", &*server.version),
-                ("protocol_version", &*server.protocol_version),
-                ("transport", server.transport.label()),
-            ];
-            out.gauge(&labels, Some(1.0))
-        }),
-        OfServer::ProtocolOffered => answer.and_then(|answer| answer.server.as_ref()).map_or(Ok(()), |server| {
-            server.offered.iter().try_for_each(|revision| out.gauge(&[("protocol_version", revision)], Some(1.0)))
-        }),
-        OfServer::HealthInfo => answer.map_or(Ok(()), |answer| {
-            let said = &answer.document;
-            let labels = [
-                ("dialect", said.dialect.label()),
-                ("source", answer.source.label()),
-                ("reported_version", said.reported_version.as_deref().unwrap_or_default()),
-                ("reported_environment", said.reported_environment.as_deref().unwrap_or_default()),
-                ("reported_region", said.reported_region.as_deref().unwrap_or_default()),
-            ];
-            out.gauge(&labels, Some(1.0))
-        }),
+        OfServer::ServerInfo => {
+            if let Some(server) = answer.and_then(|answer| answer.server.as_ref()) {
+                let labels = [
+                    ("name", &*server.name),
+                    ("version", &*server.version),
+                    ("protocol_version", &*server.protocol_version),
+                    ("transport", server.transport.label()),
+                ];
+                out.gauge(&labels, Some(1.0));
+            }
+        }
+        OfServer::ProtocolOffered => {
+            if let Some(server) = answer.and_then(|answer| answer.server.as_ref()) {
+                server.offered.iter().for_each(|revision| out.gauge(&[("protocol_version", revision)], Some(1.0)));
+            }
+        }
+        OfServer::HealthInfo => {
+            if let Some(Answer { document: said, source, .. }) = answer {
+                let labels = [
+                    ("dialect", said.dialect.label()),
+                    ("source", source.label()),
+                    ("reported_version", said.reported_version.as_deref().unwrap_or_default()),
+                    ("reported_environment", said.reported_environment.as_deref().unwrap_or_default()),
+                    ("reported_region", said.reported_region.as_deref().unwrap_or_default()),
+                ];
+                out.gauge(&labels, Some(1.0));
+            }
+        }
         OfServer::ResponseTime => out.gauge(&[], answer.map(|answer| answer.response_time.as_secs_f64())),
         OfServer::ResponseDuration => {
             out.histogram(counters.response_seconds_sum, &RESPONSE_BUCKETS, &counters.response_buckets)
         }
-        OfServer::PhaseDuration => Phase::ALL.into_iter().try_for_each(|phase| {
+        OfServer::PhaseDuration => Phase::ALL.into_iter().for_each(|phase| {
             let time = last.and_then(|last| last.phases.get(phase));
             out.gauge(&[("phase", phase.label())], time.map(|time| time.as_secs_f64()))
         }),
         OfServer::Polls => PollResult::ALL
             .into_iter()
-            .try_for_each(|result| out.counter(&[("result", result.label())], counters.polls[result as usize])),
+            .for_each(|result| out.counter(&[("result", result.label())], counters.polls[result as usize])),
         OfServer::PollFailures => {
-            Failure::ALL.into_iter().try_for_each(|reason| match counters.failures[reason as usize] {
-                0 => Ok(()),
+            Failure::ALL.into_iter().for_each(|reason| match counters.failures[reason as usize] {
+                0 => {}
                 count => out.counter(&[("reason", reason.label())], count),
             })
         }
         OfServer::PollFailureReason => {
-            failure.map_or(Ok(()), |error| out.gauge(&[("reason", error.failure.label())], Some(1.0)))
+            if let Some(error) = failure() {
+                out.gauge(&[("reason", error.failure.label())], Some(1.0));
+            }
         }
         OfServer::PollRetries => out.counter(&[], counters.retries),
         OfServer::ConsecutiveFailures => out.gauge(&[], last.map(|last| last.consecutive_failures as f64)),
@@ -189,9 +209,9 @@ fn write_samples(
         }
         // Of the connection, not of the certificate: without an answer there may be none.
         OfServer::TlsVersion => {
-            match last.filter(|last| last.result.is_ok()).and_then(|last| last.protection.tls_version) {
-                Some(version) => out.gauge(&[("version", version.label())], Some(1.0)),
-                None => Ok(()),
+            if let Some(version) = last.filter(|last| last.result.is_ok()).and_then(|last| last.protection.tls_version)
+            {
+                out.gauge(&[("version", version.label())], Some(1.0));
             }
         }
         OfServer::TokenExpiry => out.gauge(&[], last.and_then(|last| last.protection.token_expiry).map(epoch_seconds)),
@@ -214,7 +234,11 @@ fn write_samples(
         | OfServer::ProcessStartup
         | OfServer::ProcessLastExitCode
         | OfServer::ProcessLastExitSignal
-        | OfServer::ProcessStderrLines => write_process(id, target, out),
+        | OfServer::ProcessStderrLines => {
+            if let Some(counted) = known.process {
+                write_process(id, counted, last, out);
+            }
+        }
         OfServer::Tools
         | OfServer::Resources
         | OfServer::ResourceTemplates
@@ -230,29 +254,31 @@ fn write_samples(
         | OfServer::CatalogFailures
         | OfServer::CatalogCut
         | OfServer::ToolDefinitions
-        | OfServer::LargestTool => write_catalog(id, &target.catalog, answer.is_some(), out),
+        | OfServer::LargestTool => write_catalog(id, known.catalog, answer.is_some(), out),
         OfServer::PassthroughSamples | OfServer::PassthroughDropped | OfServer::PassthroughFailures => {
-            target.passthrough.as_deref().map_or(Ok(()), |state| write_passthrough(id, state, answer.is_some(), out))
+            if let Some(state) = known.passthrough {
+                write_passthrough(id, state, answer.is_some(), out);
+            }
         }
         OfServer::CanarySuccess
         | OfServer::CanaryFailureReason
         | OfServer::CanaryDuration
-        | OfServer::CanaryLastSuccess => {
-            let mut canaries = target.canaries.iter();
-            canaries.try_for_each(|(name, state)| write_canary(id, name, state, answer.is_some(), out))
-        }
+        | OfServer::CanaryLastSuccess => known
+            .canaries
+            .into_iter()
+            .flatten()
+            .for_each(|(name, state)| write_canary(id, name, state, answer.is_some(), out)),
     }
 }
 
 /// Of the child, and so there is something to tell when its polls fail.
-fn write_process(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
-    let Some(counted) = &target.counters.process else { return Ok(()) };
-    let process = target.last.as_ref().and_then(|last| last.process);
+fn write_process(id: OfServer, counted: &ProcessCounts, last: Option<&LastPoll>, out: &mut FamilyWriter<'_, '_>) {
+    let process = last.and_then(|last| last.process);
     let running = process.and_then(|process| process.running);
     let exit = process.and_then(|process| process.last_exit);
     match id {
         OfServer::ProcessRestarts => out.counter(&[], counted.restarts),
-        OfServer::ProcessCpu => out.counter(&[], counted.cpu_seconds),
+        OfServer::ProcessCpu => out.seconds_counter(counted.cpu_seconds),
         OfServer::ProcessStderrLines => out.counter(&[], counted.stderr_lines),
         OfServer::ProcessMemory => out.gauge(&[], running.map(|running| running.resident_bytes as f64)),
         OfServer::ProcessOpenFds => out.gauge(&[], running.and_then(|running| running.open_files).map(|it| it as f64)),
@@ -263,17 +289,17 @@ fn write_process(id: OfServer, target: &TargetState, out: &mut FamilyWriter<'_, 
         }
         OfServer::ProcessLastExitCode => out.gauge(&[], exit.map(|exit| f64::from(exit.code))),
         OfServer::ProcessLastExitSignal => out.gauge(&[], exit.map(|exit| f64::from(exit.signal))),
-        _ => Ok(()),
+        _ => {}
     }
 }
 
 /// What came from the server is written only while it answers.
-fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut FamilyWriter<'_, '_>) {
     let last = catalog.last.as_ref().filter(|_| up);
     let counters = &catalog.counters;
     let count = |kind: Kind| last.map(|last| last.kinds[kind as usize].count as f64);
     let mut of_kinds = |value: fn(&KindState) -> Option<f64>| {
-        Kind::ALL.into_iter().try_for_each(|kind| {
+        Kind::ALL.into_iter().for_each(|kind| {
             let value = last.and_then(|last| value(&last.kinds[kind as usize]));
             out.gauge(&[("kind", kind.label())], value)
         })
@@ -293,75 +319,66 @@ fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut Famil
         }
         OfServer::CatalogLastRead => out.gauge(&[], last.map(|last| epoch_seconds(last.read_at))),
         OfServer::ToolDefinitions => out.gauge(&[], last.map(|last| last.tool_bytes as f64)),
-        OfServer::LargestTool => match last.and_then(|last| last.largest_tool.as_ref()) {
-            Some((tool, bytes)) => out.gauge(&[("tool", tool)], Some(*bytes as f64)),
-            None => Ok(()),
-        },
-        OfServer::CatalogChanges => Kind::ALL.into_iter().try_for_each(|kind| {
-            ChangeKind::ALL.into_iter().try_for_each(|change| match counters.changes[kind as usize][change as usize] {
-                0 => Ok(()),
+        OfServer::LargestTool => {
+            if let Some((tool, bytes)) = last.and_then(|last| last.largest_tool.as_ref()) {
+                out.gauge(&[("tool", tool)], Some(*bytes as f64));
+            }
+        }
+        OfServer::CatalogChanges => Kind::ALL.into_iter().for_each(|kind| {
+            ChangeKind::ALL.into_iter().for_each(|change| match counters.changes[kind as usize][change as usize] {
+                0 => {}
                 count => out.counter(&[("kind", kind.label()), ("change", change.label())], count),
             })
         }),
         OfServer::CatalogFailures => {
-            Failure::ALL.into_iter().try_for_each(|reason| match counters.failures[reason as usize] {
-                0 => Ok(()),
+            Failure::ALL.into_iter().for_each(|reason| match counters.failures[reason as usize] {
+                0 => {}
                 count => out.counter(&[("reason", reason.label())], count),
             })
         }
-        OfServer::CatalogCut => Kind::ALL.into_iter().try_for_each(|kind| match counters.cut[kind as usize] {
-            0 => Ok(()),
+        OfServer::CatalogCut => Kind::ALL.into_iter().for_each(|kind| match counters.cut[kind as usize] {
+            0 => {}
             count => out.counter(&[("kind", kind.label())], count),
         }),
-        _ => Ok(()),
+        _ => {}
     }
 }
 
 /// How the reading of a server's own metrics goes; [`super::passthrough`] writes those.
-fn write_passthrough(
-    id: OfServer,
-    state: &PassthroughState,
-    up: bool,
-    out: &mut FamilyWriter<'_, '_, '_>,
-) -> fmt::Result {
+fn write_passthrough(id: OfServer, state: &PassthroughState, up: bool, out: &mut FamilyWriter<'_, '_>) {
     match id {
         OfServer::PassthroughSamples => {
             out.gauge(&[], state.last.as_ref().filter(|_| up).map(|said| said.samples() as f64))
         }
         // From 0 on, so that the first dropped sample is an increase.
-        OfServer::PassthroughDropped => Reason::ALL.into_iter().try_for_each(|reason| {
+        OfServer::PassthroughDropped => Reason::ALL.into_iter().for_each(|reason| {
             let between = if reason == Reason::Conflict { state.conflicts.load(Ordering::Relaxed) } else { 0 };
             out.counter(&[("reason", reason.label())], state.dropped[reason as usize] + between)
         }),
         OfServer::PassthroughFailures => {
-            Failure::ALL.into_iter().try_for_each(|reason| match state.failures[reason as usize] {
-                0 => Ok(()),
+            Failure::ALL.into_iter().for_each(|reason| match state.failures[reason as usize] {
+                0 => {}
                 count => out.counter(&[("reason", reason.label())], count),
             })
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 
 /// What came of the last call is written only while the server answers.
-fn write_canary(
-    id: OfServer,
-    name: &str,
-    state: &CanaryState,
-    up: bool,
-    out: &mut FamilyWriter<'_, '_, '_>,
-) -> fmt::Result {
+fn write_canary(id: OfServer, name: &str, state: &CanaryState, up: bool, out: &mut FamilyWriter<'_, '_>) {
     let last = state.last.as_ref().filter(|_| up);
     let labels = [("canary", name)];
     match id {
         OfServer::CanarySuccess => out.gauge(&labels, last.map(|last| f64::from(u8::from(last.result.is_ok())))),
         OfServer::CanaryDuration => out.gauge(&labels, last.and_then(|last| last.time).map(|time| time.as_secs_f64())),
         OfServer::CanaryLastSuccess => out.gauge(&labels, state.last_success_at.map(epoch_seconds)),
-        OfServer::CanaryFailureReason => match last.and_then(|last| last.result.as_ref().err()) {
-            Some(error) => out.gauge(&[("canary", name), ("reason", error.reason.label())], Some(1.0)),
-            None => Ok(()),
-        },
-        _ => Ok(()),
+        OfServer::CanaryFailureReason => {
+            if let Some(error) = last.and_then(|last| last.result.as_ref().err()) {
+                out.gauge(&[("canary", name), ("reason", error.reason.label())], Some(1.0));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -376,171 +393,118 @@ pub(super) fn epoch_seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_millis() as f64 / 1e3)
 }
 
-/// Writes the samples of one family, and before the first of them its description: the library would leave a bare
-/// `# HELP` and `# TYPE` where there are none.
-pub(super) struct FamilyWriter<'a, 'd, 't> {
+/// Writes the samples of one family, and before the first of them its description: a family without samples is not
+/// written at all.
+struct FamilyWriter<'o, 't> {
     family: &'static Family,
-    encoder: Option<&'a mut DescriptorEncoder<'d>>,
-    metric: Option<MetricEncoder<'a>>,
-    /// Whose samples; `None` for the exporter's own.
-    target: Option<EncodedLabels<'t>>,
+    is_described: bool,
+    /// Of a histogram, up to the labels: its name and the bound of each bucket.
+    buckets: Vec<String>,
+    /// The labels of the target whose samples are written; empty for `/probe`.
+    target: &'o str,
+    out: &'o mut Out<'t>,
 }
 
-impl<'a, 'd> FamilyWriter<'a, 'd, '_> {
-    pub(super) fn new(encoder: &'a mut DescriptorEncoder<'d>, family: &'static Family) -> Self {
-        Self { family, encoder: Some(encoder), metric: None, target: None }
+impl<'o, 't> FamilyWriter<'o, 't> {
+    fn new(family: &'static Family, out: &'o mut Out<'t>) -> Self {
+        Self { family, is_described: false, buckets: Vec::new(), target: "", out }
     }
 
     /// One sample; none for a value that is not known or not finite.
-    pub(super) fn gauge(&mut self, labels: &[(&str, &str)], value: Option<f64>) -> fmt::Result {
-        match value.filter(|value| value.is_finite()) {
-            Some(value) => self.sample(labels, |metric| metric.encode_gauge(&Number(value))),
-            None => Ok(()),
+    fn gauge(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            push_number(value, self.sample(labels));
+            self.out.text.push('\n');
         }
     }
 
-    pub(super) fn counter(&mut self, labels: &[(&str, &str)], value: impl EncodeCounterValue) -> fmt::Result {
-        self.sample(labels, |metric| metric.encode_counter::<NoLabelSet, _, f64>(&value, None))
+    fn counter(&mut self, labels: &[(&str, &str)], value: u64) {
+        push_count(value, self.sample(labels));
+        self.out.text.push('\n');
+    }
+
+    fn seconds_counter(&mut self, value: f64) {
+        push_float(value, self.sample(&[]));
+        self.out.text.push('\n');
     }
 
     /// `counts` are not cumulative and one longer than `bounds`: the last is above every bound.
-    pub(super) fn histogram(&mut self, sum: f64, bounds: &[f64], counts: &[u64]) -> fmt::Result {
-        let buckets: Vec<(f64, u64)> =
-            bounds.iter().copied().chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
-        self.sample(&[], |metric| metric.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None))
+    fn histogram(&mut self, sum: f64, bounds: &[f64], counts: &[u64]) {
+        self.describe();
+        let (name, target) = (self.family.name, self.target);
+        if self.buckets.is_empty() {
+            let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+            self.buckets = bounds.map(|bound| format!("{name}_bucket{{le=\"{}\"", bound_text(bound))).collect();
+        }
+        let text = &mut self.out.text;
+        text.extend([name, "_sum{", target, "} "]);
+        push_float(sum, text);
+        text.extend(["\n", name, "_count{", target, "} "]);
+        push_count(counts.iter().sum(), text);
+        text.push('\n');
+        let mut below = 0;
+        for (bucket, count) in self.buckets.iter().zip(counts) {
+            below += count;
+            text.extend([bucket, ",", target, "} "]);
+            push_count(below, text);
+            text.push('\n');
+        }
     }
 
-    fn sample(
-        &mut self,
-        own: &[(&str, &str)],
-        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
+    /// A sample up to its value, which is still to be written.
+    fn sample(&mut self, own: &[(&str, &str)]) -> &mut String {
         debug_assert!(own.iter().map(|(name, _)| *name).eq(self.family.labels.iter().map(|label| label.name)));
-        if let Some(encoder) = self.encoder.take() {
-            let (stem, unit) = self.family.stem_and_unit();
-            let kind = self.family.kind.metric_type();
-            self.metric = Some(encoder.encode_descriptor(stem, self.family.help, unit, kind)?);
+        self.describe();
+        let text = &mut self.out.text;
+        text.push_str(self.family.name);
+        let mut before = '{';
+        if !self.target.is_empty() {
+            text.push('{');
+            text.push_str(self.target);
+            before = ',';
         }
-        let metric = self.metric.as_mut().ok_or(fmt::Error)?;
-        if self.target.is_none() && own.is_empty() {
-            return write(metric); // an empty family would be written as `{}`
+        for (name, value) in own {
+            text.push(before);
+            push_label(name, value, text);
+            before = ',';
         }
-        write(&mut metric.encode_family(&SampleLabels { target: self.target, own })?)
+        text.push_str(if before == ',' { "} " } else { " " });
+        text
     }
-}
 
-/// The labels that all series of a target have, as they are written.
-///
-/// The library takes labels one by one, and writes a name as it is: so what stands before a value can be many labels at
-/// once. Whatever is not written by the library itself is escaped by it here.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EncodedLabels<'a> {
-    /// `server="a",team="x"`
-    whole: &'a str,
-    /// Where the name of the last one ends.
-    last_name_end: usize,
-    /// The value of the last one, not escaped yet.
-    last_value: &'a str,
+    fn describe(&mut self) {
+        if self.is_described {
+            return;
+        }
+        self.is_described = true;
+        let Family { name, kind, help, .. } = *self.family;
+        let format = self.out.format;
+        let name = if format == Format::OpenMetrics { self.family.openmetrics_name() } else { name };
+        let description = Description { name, word: kind.word(), unit: self.family.unit(), help };
+        description.push(format, &mut self.out.text);
+    }
 }
 
 /// The labels of every target of a snapshot, side by side in one text.
-struct TargetLabels<'a> {
+struct TargetLabels {
     text: String,
-    /// By target: where it ends in the text, how long it is up to the last name's end, the last value.
-    ends: Vec<(usize, usize, &'a str)>,
+    /// By target: where its labels end in the text.
+    ends: Vec<usize>,
 }
 
-impl<'a> TargetLabels<'a> {
-    fn of(targets: impl ExactSizeIterator<Item = (&'a TargetName, &'a Labels)>) -> Self {
+impl TargetLabels {
+    fn of<'a>(targets: impl ExactSizeIterator<Item = (&'a TargetName, &'a Labels)>) -> Self {
         let mut text = String::new();
         let mut ends = Vec::with_capacity(targets.len());
         for (name, labels) in targets {
-            let start = text.len();
-            let mut last = (0, "");
-            // An address needs no escaping, and is not the last: what is, the library writes.
-            if let Some(address) = name.address() {
-                write!(text, "{ADDRESS_LABEL}=\"{address}\"").expect("a String takes every write");
-            }
-            for (name, value) in [("server", name.as_str())].into_iter().chain(labels.iter()) {
-                if text.len() > start {
-                    text.push(',');
-                }
-                text.push_str(name);
-                last = (text.len() - start, value);
-                text.push_str("=\"");
-                escape(value, &mut text);
-                text.push('"');
-            }
-            ends.push((text.len(), last.0, last.1));
+            push_target_labels(name, labels, &mut text);
+            ends.push(text.len());
         }
         Self { text, ends }
     }
 
-    fn iter(&self) -> impl Iterator<Item = EncodedLabels<'_>> {
-        let mut start = 0;
-        self.ends.iter().map(move |(end, last_name_end, last_value)| {
-            let whole = &self.text[start..*end];
-            start = *end;
-            EncodedLabels { whole, last_name_end: *last_name_end, last_value }
-        })
-    }
-}
-
-/// As both formats want the values of labels.
-fn escape(value: &str, out: &mut String) {
-    for part in value.split_inclusive(['\\', '"', '\n']) {
-        let plain = part.trim_end_matches(['\\', '"', '\n']);
-        out.push_str(plain);
-        out.push_str(match &part[plain.len()..] {
-            "\\" => "\\\\",
-            "\"" => "\\\"",
-            "\n" => "\\n",
-            _ => "",
-        });
-    }
-}
-
-/// Whole labels and the name of one more, in the place of a name.
-struct Names<'a>(&'a str, &'a str);
-
-impl EncodeLabelKey for Names<'_> {
-    fn encode(&self, encoder: &mut LabelKeyEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.0)?;
-        encoder.write_str(",")?;
-        encoder.write_str(self.1)
-    }
-}
-
-/// `server`, the configured labels, then the metric's own.
-struct SampleLabels<'a> {
-    target: Option<EncodedLabels<'a>>,
-    own: &'a [(&'a str, &'a str)],
-}
-
-impl EncodeLabelSet for SampleLabels<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let Some(EncodedLabels { whole, last_name_end, last_value }) = self.target else {
-            return self.own.iter().try_for_each(|label| label.encode(encoder.encode_label()));
-        };
-        let Some(((name, value), others)) = self.own.split_first() else {
-            return (&whole[..last_name_end], last_value).encode(encoder.encode_label());
-        };
-        (Names(whole, name), *value).encode(encoder.encode_label())?;
-        others.iter().try_for_each(|label| label.encode(encoder.encode_label()))
-    }
-}
-
-/// A gauge's value, written as people write it: `20`, not `20.0`.
-struct Number(f64);
-
-impl EncodeGaugeValue for Number {
-    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
-        /// Up to here every whole number has its own `f64`.
-        const EXACT: f64 = (1_u64 << 53) as f64;
-        if self.0.fract() == 0.0 && self.0.abs() < EXACT {
-            (self.0 as i64).encode(encoder)
-        } else {
-            EncodeGaugeValue::encode(&self.0, encoder)
-        }
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| &self.text[*start..*end])
     }
 }

@@ -53,6 +53,11 @@ impl Family {
         }
     }
 
+    /// The word after `# UNIT`.
+    pub(super) fn unit(&self) -> Option<&'static str> {
+        self.stem_and_unit().1.map(Unit::as_str)
+    }
+
     /// What the library wants: it appends the unit and `_total` itself.
     pub(super) fn stem_and_unit(&self) -> (&'static str, Option<&'static Unit>) {
         static SECONDS: Unit = Unit::Seconds;

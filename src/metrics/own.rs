@@ -1,4 +1,5 @@
-//! What the exporter says about itself: a few atomics that pollers touch and a scrape reads. No locks.
+//! What the exporter says about itself: a few atomics that pollers touch and a scrape reads. No locks. Written by
+//! prometheus-client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, GaugeValueEncoder, MetricEncoder, NoLabelSet,
+};
 use tokio::runtime::Handle;
 
-use super::collector::{FamilyWriter, epoch_seconds, write_names};
-use super::names::{self, OfExporter};
+use super::collector::epoch_seconds;
+use super::names::{self, Family, OfExporter};
 use super::process::Process;
 use crate::discovery::{Report, Reports, SourceState};
 use crate::replicas::{State, States};
@@ -157,7 +160,7 @@ impl Own {
 pub(super) struct OwnReading {
     build: Build,
     sources: Arc<Report>,
-    names: Arc<Vec<State>>,
+    pub(super) names: Arc<Vec<State>>,
     servers: u64,
     polls_in_flight: u64,
     lag_buckets: [u64; LAG_BUCKETS.len() + 1],
@@ -171,15 +174,14 @@ pub(super) struct OwnReading {
 
 impl Collector for OwnReading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        write_names(&self.names, &mut encoder)?;
         names::EXPORTER
             .iter()
-            .try_for_each(|(id, family)| self.write_samples(*id, &mut FamilyWriter::new(&mut encoder, family)))
+            .try_for_each(|(id, family)| self.write_samples(*id, &mut FamilyEncoder::new(&mut encoder, family)))
     }
 }
 
 impl OwnReading {
-    fn write_samples(&self, id: OfExporter, out: &mut FamilyWriter<'_, '_, '_>) -> fmt::Result {
+    fn write_samples(&self, id: OfExporter, out: &mut FamilyEncoder<'_, '_>) -> fmt::Result {
         let Build { version, commit, rustc } = self.build;
         let whole = |value: Option<u64>| value.map(|value| value as f64);
         match id {
@@ -209,12 +211,74 @@ impl OwnReading {
         }
     }
 
-    fn per_source(
-        &self,
-        out: &mut FamilyWriter<'_, '_, '_>,
-        value: impl Fn(&SourceState) -> Option<f64>,
-    ) -> fmt::Result {
+    fn per_source(&self, out: &mut FamilyEncoder<'_, '_>, value: impl Fn(&SourceState) -> Option<f64>) -> fmt::Result {
         let mut sources = self.sources.sources.iter();
         sources.try_for_each(|source| out.gauge(&[("kind", source.kind), ("source", &source.source)], value(source)))
+    }
+}
+
+/// Hands the samples of one family to the library, and before the first of them its description: the library would leave a
+/// bare `# HELP` and `# TYPE` where there are none.
+struct FamilyEncoder<'a, 'd> {
+    family: &'static Family,
+    encoder: Option<&'a mut DescriptorEncoder<'d>>,
+    metric: Option<MetricEncoder<'a>>,
+}
+
+impl<'a, 'd> FamilyEncoder<'a, 'd> {
+    fn new(encoder: &'a mut DescriptorEncoder<'d>, family: &'static Family) -> Self {
+        Self { family, encoder: Some(encoder), metric: None }
+    }
+
+    /// One sample; none for a value that is not known or not finite.
+    fn gauge(&mut self, labels: &[(&str, &str)], value: Option<f64>) -> fmt::Result {
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => self.sample(labels, |metric| metric.encode_gauge(&Number(value))),
+            None => Ok(()),
+        }
+    }
+
+    fn counter(&mut self, labels: &[(&str, &str)], value: impl EncodeCounterValue) -> fmt::Result {
+        self.sample(labels, |metric| metric.encode_counter::<NoLabelSet, _, f64>(&value, None))
+    }
+
+    /// `counts` are not cumulative and one longer than `bounds`: the last is above every bound.
+    fn histogram(&mut self, sum: f64, bounds: &[f64], counts: &[u64]) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> =
+            bounds.iter().copied().chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+        self.sample(&[], |metric| metric.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None))
+    }
+
+    fn sample(
+        &mut self,
+        labels: &[(&str, &str)],
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        debug_assert!(labels.iter().map(|(name, _)| *name).eq(self.family.labels.iter().map(|label| label.name)));
+        if let Some(encoder) = self.encoder.take() {
+            let (stem, unit) = self.family.stem_and_unit();
+            let kind = self.family.kind.metric_type();
+            self.metric = Some(encoder.encode_descriptor(stem, self.family.help, unit, kind)?);
+        }
+        let metric = self.metric.as_mut().ok_or(fmt::Error)?;
+        if labels.is_empty() {
+            return write(metric); // an empty family would be written as `{}`
+        }
+        write(&mut metric.encode_family(&labels)?)
+    }
+}
+
+/// A gauge's value, written as people write it: `20`, not `20.0`.
+struct Number(f64);
+
+impl EncodeGaugeValue for Number {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        /// Up to here every whole number has its own `f64`.
+        const EXACT: f64 = (1_u64 << 53) as f64;
+        if self.0.fract() == 0.0 && self.0.abs() < EXACT {
+            (self.0 as i64).encode(encoder)
+        } else {
+            EncodeGaugeValue::encode(&self.0, encoder)
+        }
     }
 }

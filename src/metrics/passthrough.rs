@@ -1,17 +1,16 @@
 //! The servers' own metrics, behind ours: families of one name from several servers under one description.
 //!
-//! Our own writer, because the library knows no summaries, state sets or gauge histograms, and writes OpenMetrics alone.
 //! Which of two families that cannot stand together is written (a counter and a gauge of one name; a gauge `jobs` and the
 //! counter `jobs_total`) depends on names alone: the first server's. A label that the exporter puts on itself becomes
 //! `exported_...`, as Prometheus does it with its own.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use super::{Format, names};
+use super::exposition::{Description, Format, Out, bound_text, push_number, push_target_labels};
+use super::names;
 use crate::passthrough::{Exposition, Family, Kind, Part, Sample};
 use crate::snapshot::{Snapshot, TargetState};
 use crate::target::ADDRESS_LABEL;
@@ -107,52 +106,50 @@ impl<'a> Merged<'a> {
     }
 
     /// Family by family.
-    pub(super) fn write(&self, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
-        let mut buffer = String::new();
+    pub(super) fn write(&self, out: &mut Out<'_>) -> fmt::Result {
         for (name, together) in &self.families {
             let kind = together.kind;
-            let text = &mut buffer;
-            text.clear();
-            match format {
+            match out.format {
                 Format::OpenMetrics => {
                     let base = name.strip_suffix(kind.suffix()).unwrap_or(name);
-                    self.family(base, word(kind, format), name, together, None, format, text);
+                    self.family(base, name, together, None, out)?;
                 }
                 // Text 0.0.4 does not know it: three families of their own.
                 Format::Text if kind == Kind::GaugeHistogram => {
                     for part in [Part::Bucket, Part::Sum, Part::Count] {
                         let name_here = format!("{name}{}", suffix(kind, part));
-                        self.family(&name_here, word(kind, format), name, together, Some(part), format, text);
+                        self.family(&name_here, name, together, Some(part), out)?;
                     }
                 }
-                Format::Text => self.family(name, word(kind, format), name, together, None, format, text),
+                Format::Text => self.family(name, name, together, None, out)?,
             }
-            out.write_str(&buffer)?;
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one family, in one of the ways in which it can be written")]
+    /// One family, or the samples of it that are `only` such a part, under the name by which it is described.
     fn family(
         &self,
         described: &str,
-        word: &str,
         name: &str,
         together: &Together<'_>,
         only: Option<Part>,
-        format: Format,
-        text: &mut String,
-    ) {
+        out: &mut Out<'_>,
+    ) -> fmt::Result {
+        let Together { kind, help, .. } = *together;
+        let description = Description { name: described, word: word(kind, out.format), unit: None, help };
         let mut described_yet = false;
         for (place, family) in &together.parts {
             for sample in family.samples.iter().filter(|sample| only.is_none_or(|part| part == sample.part)) {
                 if !described_yet {
-                    describe(described, word, together.help, format, text);
+                    description.push(out.format, &mut out.text);
                     described_yet = true;
                 }
-                self.targets[*place].sample(name, together.kind, sample, text);
+                self.targets[*place].sample(name, kind, sample, &mut out.text);
             }
+            out.pass_on()?;
         }
+        Ok(())
     }
 }
 
@@ -188,51 +185,19 @@ const fn suffix(kind: Kind, part: Part) -> &'static str {
     }
 }
 
-fn describe(name: &str, word: &str, help: &str, format: Format, text: &mut String) {
-    if !help.is_empty() {
-        text.extend(["# HELP ", name, " "]);
-        for c in help.chars() {
-            match c {
-                '\\' => text.push_str("\\\\"),
-                '"' if format == Format::OpenMetrics => text.push_str("\\\""),
-                c => text.push(c),
-            }
-        }
-        text.push('\n');
-    }
-    text.extend(["# TYPE ", name, " ", word, "\n"]);
-}
-
 impl<'a> Prefix<'a> {
     fn new(target: &'a TargetState, exposition: &'a Exposition) -> Self {
         let own = || {
-            let address = target.name.address().map(|address| (ADDRESS_LABEL, Cow::Owned(address.to_string())));
-            let configured = target.labels.iter().map(|(name, value)| (name, Cow::Borrowed(value)));
-            address.into_iter().chain([("server", Cow::Borrowed(target.name.as_str()))]).chain(configured)
+            let address = target.name.address().map(|_| ADDRESS_LABEL);
+            address.into_iter().chain(["server"]).chain(target.labels.iter().map(|(name, _)| name))
         };
         let mut labels = String::new();
-        for (name, value) in own() {
-            if !labels.is_empty() {
-                labels.push(',');
-            }
-            labels.extend([name, "=\""]);
-            for c in value.chars() {
-                match c {
-                    '\\' => labels.push_str("\\\\"),
-                    '"' => labels.push_str("\\\""),
-                    '\n' => labels.push_str("\\n"),
-                    c => labels.push(c),
-                }
-            }
-            labels.push('"');
-        }
+        push_target_labels(&target.name, &target.labels, &mut labels);
         let is_said = |name: &str| exposition.label_names.binary_search_by(|said| said.as_ref().cmp(name)).is_ok();
         let mut renamed: Vec<(&str, String)> = Vec::new();
-        for (name, _) in own().filter(|(name, _)| is_said(name)) {
+        for name in own().filter(|name| is_said(name)) {
             let mut other = format!("exported_{name}");
-            while is_said(&other)
-                || own().any(|(name, _)| name == other)
-                || renamed.iter().any(|(_, taken)| *taken == other)
+            while is_said(&other) || own().any(|name| name == other) || renamed.iter().any(|(_, taken)| *taken == other)
             {
                 other.insert_str(0, "exported_");
             }
@@ -259,7 +224,7 @@ impl<'a> Prefix<'a> {
             text.extend([",", label, "=\"", &bound_text(sample.bound), "\""]);
         }
         text.push_str("} ");
-        push_value(sample.value, text);
+        push_number(sample.value, text);
         text.push('\n');
     }
 
@@ -285,33 +250,4 @@ fn closing_quote(text: &str) -> usize {
         closes
     });
     end.unwrap_or(text.len())
-}
-
-fn push_value(value: f64, text: &mut String) {
-    /// Up to here every whole number has its own `f64`.
-    const EXACT: f64 = (1_u64 << 53) as f64;
-    let written = match value {
-        _ if value.is_nan() => write!(text, "NaN"),
-        _ if value.is_infinite() => write!(text, "{}", if value > 0.0 { "+Inf" } else { "-Inf" }),
-        _ if value.fract() == 0.0 && value.abs() < EXACT => write!(text, "{}", value as i64),
-        _ => write!(text, "{value:?}"),
-    };
-    written.expect("a String takes every write");
-}
-
-/// A bound as OpenMetrics wants it and Go writes it, so that one bound has one spelling: `1.0`, `1e+06`, `1e-05`, `+Inf`.
-fn bound_text(bound: f64) -> String {
-    if bound.is_infinite() {
-        return if bound > 0.0 { "+Inf".into() } else { "-Inf".into() };
-    }
-    let scientific = format!("{bound:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(exponent) if !(-4..6).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{mantissa}e{sign}{:02}", exponent.abs())
-        }
-        _ if bound.fract() == 0.0 => format!("{bound:.1}"),
-        _ => format!("{bound}"),
-    }
 }

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{Bounds, Dropped, Exposition, Family, Kind, MOST_FAMILIES, MOST_LABELS, Part, Reason, Sample};
+use super::{Bounds, Dropped, Exposition, Family, Kind, MOST_FAMILIES, MOST_LABELS, Part, Reason, Sample, push_label};
 use crate::health::{HealthLimits, text};
 
 /// Names and values, as they were read.
@@ -85,8 +84,7 @@ impl<'b> Builder<'b> {
         let bound = match (part, special) {
             (Part::Bucket | Part::Quantile, Some(bound)) => bound.parse::<f64>().map_err(|_| Reason::BadValue)? + 0.0,
             (Part::Value, Some(state)) => {
-                let comma = if text.is_empty() { "" } else { "," };
-                write!(text, "{comma}{}=\"{}\"", family.base, Escaped(&self.clean(&state))).ok();
+                push_next_label(family.base, &self.clean(&state), &mut text);
                 self.label_names.insert(family.base.into());
                 0.0
             }
@@ -146,8 +144,7 @@ impl<'b> Builder<'b> {
             if value.is_empty() {
                 continue;
             }
-            let comma = if text.is_empty() { "" } else { "," };
-            write!(text, "{comma}{name}=\"{}\"", Escaped(&value)).ok();
+            push_next_label(name, &value, &mut text);
             if !self.label_names.contains(name.as_ref()) {
                 self.label_names.insert(name.as_ref().into());
             }
@@ -263,21 +260,11 @@ fn complete(samples: &mut Vec<Sample>, kind: Kind) -> bool {
     true
 }
 
-/// A label's value as it stands between quotes.
-struct Escaped<'t>(&'t str);
-
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
+fn push_next_label(name: &str, value: &str, text: &mut String) {
+    if !text.is_empty() {
+        text.push(',');
     }
+    push_label(name, value, text);
 }
 
 fn is_metric_name(name: &str) -> bool {

@@ -214,5 +214,23 @@ pub fn parse(text: &str, bounds: Bounds<'_>) -> (Exposition, Dropped) {
     builder.finish()
 }
 
+/// A label as both formats write it: `name="value"`, the value escaped.
+pub fn push_label(name: &str, value: &str, text: &mut String) {
+    text.push_str(name);
+    text.push_str("=\"");
+    let mut rest = value;
+    while let Some(place) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        text.push_str(&rest[..place]);
+        text.push_str(match rest.as_bytes()[place] {
+            b'\\' => "\\\\",
+            b'"' => "\\\"",
+            _ => "\\n",
+        });
+        rest = &rest[place + 1..];
+    }
+    text.push_str(rest);
+    text.push('"');
+}
+
 #[cfg(test)]
 mod tests;
