@@ -13,12 +13,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Semaphore;
 
-use super::negotiate;
-use crate::metrics::{self, Own, render};
+use super::{negotiate, pieces};
+use crate::metrics::{self, Own};
 use crate::snapshot::SnapshotStore;
 
-/// Scrapes that are rendered at once; others wait their turn. A pair of Prometheus servers and a person fit; with ten
-/// thousand servers one that is not compressed takes some 50 MB while it is made.
+/// Scrapes that are rendered at once; others wait their turn. A pair of Prometheus servers and a person fit.
 const CONCURRENT_SCRAPES: usize = 4;
 
 #[derive(Clone)]
@@ -38,22 +37,23 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
     let (format, gzip) = (negotiate::format(&headers), negotiate::gzip(&headers));
     let Scrapes { store, own, permits } = scrapes;
     let permit = permits.acquire_owned().await.expect("nobody closes the semaphore");
-    let rendering = tokio::task::spawn_blocking(move || {
-        // Given back when the rendering ends, even if the scraper is gone by then.
+    let body = pieces::body(move |take| {
+        // Given back when the rendering ends: it waits for no scraper that is slow or gone.
         let _permit = permit;
         let snapshot = store.snapshot();
         if !gzip {
-            return answer(render(&snapshot, Some(&own), format).into(), format.content_type(), false);
+            return metrics::write(&snapshot, Some(&own), format, &mut |piece| take(piece.into()));
         }
-        // Compressed while it is written: what is rendered is never there as a whole, which would be fifteen times as much.
+        // Compressed it is a fifteenth, and is sent when it is whole.
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         let mut pack = |piece: String| packed.write_all(piece.as_bytes()).map_err(|_| fmt::Error);
-        match metrics::write(&snapshot, Some(&own), format, &mut pack) {
-            Ok(()) => answer(packed.finish().expect("a Vec takes every write").into(), format.content_type(), true),
-            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "rendering failed\n").into_response(),
-        }
+        metrics::write(&snapshot, Some(&own), format, &mut pack)?;
+        take(packed.finish().map_err(|_| fmt::Error)?.into())
     });
-    rendering.await.unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, "rendering failed\n").into_response())
+    match body.await {
+        Ok(body) => answer(body, format.content_type(), gzip),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 /// A text for machines, packed where that is welcome.

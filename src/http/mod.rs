@@ -12,6 +12,7 @@ mod lifecycle;
 mod metrics;
 mod negotiate;
 mod passwords;
+mod pieces;
 mod probe;
 mod sd;
 mod select;
@@ -165,6 +166,7 @@ mod tests {
     use axum::http::{HeaderMap, Method};
     use tower::ServiceExt as _;
 
+    use super::select::Standing;
     use super::*;
     use crate::config::Reloader;
     use crate::metrics::Build;
@@ -257,6 +259,26 @@ mod tests {
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
         assert_ne!(head.header(CONTENT_LENGTH), "0");
         assert_eq!(head.header(CONTENT_TYPE), "text/plain; version=0.0.4; charset=utf-8");
+    }
+
+    #[tokio::test]
+    async fn a_large_scrape_comes_in_pieces_and_is_whole() {
+        let names: Vec<String> = (0..200).map(|number| format!("server-{number:03}")).collect();
+        let servers: Vec<(&str, Standing)> = names.iter().map(|name| (name.as_str(), Standing::Healthy)).collect();
+        let large = State { store: fixture::store(&servers), ..state() };
+        let accept = "application/openmetrics-text";
+        let whole = ask(large.clone(), Request::get("/metrics").header(ACCEPT, accept)).await;
+        assert_eq!((whole.status, whole.header(CONTENT_LENGTH)), (StatusCode::OK, ""));
+        let text = whole.text();
+        assert!(text.len() > 500_000 && text.ends_with("\n# EOF\n"), "{}", text.len());
+        let up = |line: &&str| line.starts_with("mcp_up{") && line.ends_with(" 1");
+        assert_eq!(text.lines().filter(up).count(), servers.len());
+        let head = ask(large.clone(), Request::head("/metrics")).await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+        let packed = ask(large, Request::get("/metrics").header(ACCEPT_ENCODING, "gzip")).await;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&*packed.body).read_to_string(&mut text).expect("gzip");
+        assert_eq!(text.lines().filter(up).count(), servers.len());
     }
 
     #[tokio::test]
