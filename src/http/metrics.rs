@@ -20,6 +20,9 @@ use crate::snapshot::SnapshotStore;
 /// Scrapes that are rendered at once; others wait their turn. A pair of Prometheus servers and a person fit.
 const CONCURRENT_SCRAPES: usize = 4;
 
+/// What we serve repeats itself so much that more effort saves little: the next level takes twice the time for a twentieth.
+const LEVEL: Compression = Compression::new(2);
+
 #[derive(Clone)]
 pub(super) struct Scrapes {
     store: Arc<SnapshotStore>,
@@ -45,7 +48,7 @@ pub(super) async fn scrape(State(scrapes): State<Scrapes>, headers: HeaderMap) -
             return metrics::write(&snapshot, Some(&own), format, &mut |piece| take(piece.into()));
         }
         // Compressed it is a fifteenth, and is sent when it is whole.
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut packed = GzEncoder::new(Vec::new(), LEVEL);
         let mut pack = |piece: String| packed.write_all(piece.as_bytes()).map_err(|_| fmt::Error);
         metrics::write(&snapshot, Some(&own), format, &mut pack)?;
         take(packed.finish().map_err(|_| fmt::Error)?.into())
@@ -73,8 +76,7 @@ fn answer(body: Body, content_type: &'static str, gzip: bool) -> Response {
     response
 }
 
-/// At the fastest level: what we serve repeats itself so much that more effort saves little.
 pub(super) fn compress(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), LEVEL);
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("a Vec takes every write")
 }

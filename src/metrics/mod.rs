@@ -1,9 +1,10 @@
 //! A snapshot as exposition text.
 //!
-//! Two writers, and the division is this: what the exporter counts about itself is written by prometheus-client, as
-//! OpenMetrics, and turned into text 0.0.4 line by line; what there is of every server ([`collector`], and their own metrics in
-//! [`passthrough`]) is written by [`exposition`] in either format, because with ten thousand servers a scrape has 700,000
-//! series, and the library takes more than twice as long for each (226 against 95 ns). What our own metrics are called comes from [`names`].
+//! Two writers, and the division is this. What the exporter counts about itself is written by prometheus-client, as
+//! OpenMetrics, and turned into text 0.0.4 line by line. What there is of every server ([`collector`], and their own metrics in
+//! [`passthrough`]) is written by [`exposition`] in either format: with ten thousand servers a scrape has 700,000 series, and
+//! the library takes more than twice as long for each (226 against 95 ns). What our own metrics are called comes from
+//! [`names`].
 
 mod collector;
 mod exposition;
