@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the report of a program")]
 
 mod floor;
+mod names;
 mod process;
 mod report;
 mod scenario;

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::Load;
+use super::names::{self, NameServer};
 use super::process::{Cpu, Process, StubProcess};
 use super::report::{Table, circumstances};
 use super::scrape::{Scrape, is_ok};
@@ -25,6 +26,8 @@ pub(crate) enum Scenario {
     AllDown,
     /// A tenth of them accepts and never answers.
     Blackhole,
+    /// A tenth of them has names, and the name server says nothing. For root.
+    SlowDns,
     /// A reload replaces half of them.
     ReloadHalf,
     /// One answers with 1 MiB each time.
@@ -99,6 +102,7 @@ struct Exporter {
     address: SocketAddr,
     directory: TempDir,
     started: Instant,
+    names: Option<NameServer>,
 }
 
 impl Exporter {
@@ -107,7 +111,11 @@ impl Exporter {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let file = directory.path().join("mcp-exporter.yaml");
         std::fs::write(&file, configuration(load, port, 0..load.servers))?;
-        let mut command = Command::new(&load.exporter);
+        let names = (load.scenario == Scenario::SlowDns).then(NameServer::start).transpose()?;
+        let mut command = match names {
+            Some(_) => NameServer::asked_by(&load.exporter, directory.path())?,
+            None => Command::new(&load.exporter),
+        };
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MCP_EXPORTER_")) {
             command.env_remove(name);
         }
@@ -115,7 +123,7 @@ impl Exporter {
         command.stdin(Stdio::null()).stderr(std::fs::File::create(directory.path().join("log"))?);
         let started = Instant::now();
         let process = Process::start(&mut command)?;
-        Ok(Self { process, address, directory, started })
+        Ok(Self { process, address, directory, started, names })
     }
 
     /// Starts it, waits until each server has been asked, and one interval more: connecting and shaking hands is over.
@@ -149,16 +157,24 @@ impl Exporter {
     }
 }
 
+/// How long connections last where their servers have names: looking names up is a matter of new ones.
+const SHORT_LIVED: &str = "10s";
+
 /// JSON is YAML.
 fn configuration(load: &Load, port: u16, servers: impl Iterator<Item = usize>) -> String {
     let servers: Vec<_> = servers
         .map(|server| {
             let path = if load.speech.of(server) == Speech::Sse { "sse" } else { "mcp" };
-            serde_json::json!({
+            let mut settings = serde_json::json!({
                 "name": format!("server-{server:05}"),
                 "url": format!("http://{}/{path}", stub::address(server, port)),
                 "labels": { "team": format!("team-{}", server % 20) },
-            })
+            });
+            if load.scenario == Scenario::SlowDns && server < load.servers / 10 {
+                settings["url"] = format!("http://{}:{port}/{path}", names::name(server)).into();
+                settings["max_connection_age"] = SHORT_LIVED.into();
+            }
+            settings
         })
         .collect();
     let interval = format!("{}s", load.interval);
@@ -371,6 +387,14 @@ fn bad_day(load: &Load, stub: &mut StubProcess) -> io::Result<()> {
             pause(load.window());
             look("while a tenth says nothing", &mut before, stub)?;
             stub.tell("mute 0")?;
+            println!("all up again after {:.1} s", all_up(load.servers)?.as_secs_f64());
+        }
+        Scenario::SlowDns => {
+            let names = exporter.names.as_ref().expect("started with it");
+            names.be_silent(true);
+            pause(load.window());
+            look("while the name server says nothing", &mut before, stub)?;
+            names.be_silent(false);
             println!("all up again after {:.1} s", all_up(load.servers)?.as_secs_f64());
         }
         Scenario::ReloadHalf => {
