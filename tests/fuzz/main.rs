@@ -1,6 +1,7 @@
 //! What others may write, in the ordinary test run: the inputs that fuzzing has found worth keeping, read by the same
 //! functions; documents that are changed at random; random documents as they are exposed.
 
+mod answers;
 mod documents;
 mod hostile;
 #[expect(unreachable_pub, reason = "the same files are a library to the targets of cargo-fuzz")]
@@ -22,6 +23,11 @@ fn replay(name: &str, subject: fn(&[u8])) {
         count += 1;
     }
     assert!(count >= 20, "{count} inputs");
+}
+
+#[test]
+fn answers_of_http() {
+    replay("answer", subjects::answer);
 }
 
 #[test]

@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 
 [ $# -gt 0 ] || { sed -n '2,6s/^# //p' "$0"; exit 2; }
 what=$1 && shift
-[ $# -gt 0 ] || set -- configuration event_stream health lists passthrough web
+[ $# -gt 0 ] || set -- answer configuration event_stream health lists passthrough web
 cargo fuzz --version >/dev/null 2>&1 || { echo "run.sh: cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2; exit 1; }
 if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
     export RUSTUP_TOOLCHAIN=nightly

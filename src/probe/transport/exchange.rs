@@ -15,6 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
 pub(super) use self::connection::ask;
@@ -308,6 +309,22 @@ impl Exchange {
     fn context(&self, what: &'static str) -> Context {
         Context { endpoint: Arc::clone(&self.endpoint), redactor: self.redactor.clone(), what }
     }
+}
+
+/// Status and body of the answer that comes over a stream to a GET. What an [`Exchange`] does, for tests that have no socket.
+///
+/// # Errors
+///
+/// It is no answer, or only a part of one; the text says why.
+pub async fn answer_over(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(u16, Vec<u8>), String> {
+    let mut connection = Connection::new(stream, Instant::now());
+    let question = write_question(&Method::GET, &["/"], std::iter::empty(), &[]);
+    let head = connection.ask(&Method::GET, &question).await.map_err(|broken| broken.to_string())?;
+    let mut body = Vec::new();
+    while let Some(piece) = connection.chunk().await.map_err(|broken| broken.to_string())? {
+        body.extend_from_slice(&piece);
+    }
+    Ok((head.status().as_u16(), body))
 }
 
 /// The HTTP side of an endpoint.

@@ -38,6 +38,7 @@ use rmcp::model::{CallToolResult, ListResourcesResult, ListToolsResult, ReadReso
 pub use self::dial::addresses;
 pub use self::document::Plain;
 pub use self::event_stream::{Event, TooLarge, events};
+pub use self::exchange::answer_over;
 pub use self::family::Account;
 pub use self::fetch::{Fetch, fetch};
 pub use self::ledger::{Ledger, Remark};

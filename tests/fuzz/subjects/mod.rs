@@ -2,6 +2,7 @@
 //!
 //! `cargo fuzz` makes bytes up for them; the ordinary test run reads the kept ones (`../main.rs`).
 
+mod answer;
 mod configuration;
 mod event_stream;
 mod exposition;
@@ -11,6 +12,7 @@ mod passthrough;
 mod snapshot;
 mod web;
 
+pub use answer::answer;
 pub use configuration::configuration;
 pub use event_stream::event_stream;
 pub use exposition::{Sample, samples};

@@ -33,8 +33,8 @@ const REST_PATIENCE: Duration = Duration::from_millis(100);
 const MAX_REST_BYTES: usize = 64 << 10;
 
 /// A kept connection.
-pub(super) struct Connection {
-    socket: Socket,
+pub(super) struct Connection<S = Socket> {
+    socket: S,
     /// What was read and belongs to nobody yet. Between two questions there is nothing.
     input: BytesMut,
     /// What is still to come of the last answer.
@@ -80,9 +80,9 @@ impl Broken {
     }
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Wraps a socket; `renew_at` is when it gets too old.
-    pub(super) fn new(socket: Socket, renew_at: Instant) -> Self {
+    pub(super) fn new(socket: S, renew_at: Instant) -> Self {
         Self {
             socket,
             input: BytesMut::new(),
@@ -250,7 +250,7 @@ impl Sending<'_> {
 }
 
 /// Whether the server neither closed a connection nor said something unasked.
-async fn is_quiet(socket: &mut Socket) -> bool {
+async fn is_quiet(socket: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut byte = [0];
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending())).await
 }

@@ -110,6 +110,9 @@ impl Framing {
                     framing.length = Some(length);
                 }
             } else if is(TRANSFER_ENCODING) {
+                if !header.value.is_ascii() {
+                    return Err(NoHead::Framing("the transfer encoding is no word"));
+                }
                 let last = items(header.value).last().unwrap_or_default();
                 framing.chunked = Some(last.eq_ignore_ascii_case(b"chunked"));
             } else if is(CONNECTION) {
@@ -207,6 +210,7 @@ mod tests {
         refuse("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "the content length is no number");
         refuse("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\n", "the content length is no number");
         refuse("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "there are two content lengths");
+        refuse("HTTP/1.1 200 OK\r\nTransfer-Encoding: ö, chunked\r\n\r\n", "the transfer encoding is no word");
         refuse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "there is a transfer encoding in HTTP/1.0");
         refuse(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1)), "the head is too large");
         refuse(&format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD_BYTES)), "the head is too large");
