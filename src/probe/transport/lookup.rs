@@ -102,4 +102,40 @@ mod tests {
         drop(stuck.pop());
         assert_eq!(third.await.expect("an address"), [SocketAddr::from(([127, 0, 0, 1], 80))]);
     }
+
+    /// A name server that says nothing, and more names than there are places: a page is rendered all the same, a name that
+    /// gets its turn is found, and in the end every place is free.
+    #[tokio::test]
+    async fn names_that_hang_leave_threads_for_others() {
+        let (answer, answered) = mpsc::channel::<()>();
+        let answered = std::sync::Mutex::new(answered);
+        // Ends when the sender is dropped: for whoever waits, and for those behind him.
+        let hanging = move |_: &str, port: u16| {
+            let waited = answered.lock().map(|answered| answered.recv());
+            waited.map(|_| vec![SocketAddr::from(([127, 0, 0, 1], port))]).map_err(|_| io::ErrorKind::Other.into())
+        };
+        let lookups = Arc::new(Lookups::with(Arc::new(hanging)));
+        let mut asked = tokio::task::JoinSet::new();
+        for number in 0..2 * LOOKUPS {
+            let lookups = Arc::clone(&lookups);
+            asked.spawn(async move {
+                // Every second one gives up, as an attempt does when its time is over.
+                let patience = Duration::from_millis(if number % 2 == 0 { 20 } else { 600_000 });
+                tokio::time::timeout(patience, lookups.addresses("nobody.answers", 80)).await
+            });
+        }
+        for _ in 0..LOOKUPS {
+            let given_up = asked.join_next().await.expect("there are more").expect("no panic");
+            assert!(given_up.is_err(), "{given_up:?}");
+        }
+        assert_eq!(lookups.places.available_permits(), 0);
+        assert_eq!(spawn_blocking(|| "a page").await.expect("a thread"), "a page");
+        drop(answer);
+        while let Some(found) = asked.join_next().await {
+            let found = found.expect("no panic").expect("it is answered now").expect("it has an address");
+            assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 80))]);
+        }
+        drop(lookups.places.acquire_many(LOOKUPS as u32).await.expect("nobody closes it"));
+        assert_eq!(lookups.places.available_permits(), LOOKUPS);
+    }
 }
