@@ -192,3 +192,175 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::path::Path;
+    use std::sync::{Condvar, Mutex, PoisonError};
+
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{JoinSet, spawn_blocking};
+
+    use super::*;
+    use crate::config::parse;
+    use crate::metrics::Build;
+    use crate::probe::Failure;
+    use crate::snapshot::{Counters, PollResult};
+
+    /// More than are looked up at once.
+    const NAMES: usize = 320;
+    const ADDRESSES: usize = 16;
+
+    /// Places for lookups.
+    const PLACES: usize = 256;
+
+    /// However long anything takes on a busy machine.
+    const PATIENT: Duration = Duration::from_secs(120);
+
+    /// Knows every name, and can be told to say nothing.
+    #[derive(Default)]
+    struct NameServer {
+        state: Mutex<Asked>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Asked {
+        silent: bool,
+        waiting: usize,
+        most_waiting: usize,
+    }
+
+    impl NameServer {
+        fn be_silent(&self, silent: bool) {
+            self.state.lock().expect("nobody panicked").silent = silent;
+            self.changed.notify_all();
+        }
+
+        fn look(&self) -> (usize, usize) {
+            let state = self.state.lock().expect("nobody panicked");
+            (state.waiting, state.most_waiting)
+        }
+
+        /// Blocks for as long as the server is silent.
+        fn address(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.waiting += 1;
+            state.most_waiting = state.most_waiting.max(state.waiting);
+            while state.silent {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.waiting -= 1;
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+        }
+    }
+
+    /// Serves a document on each connection, once: the next poll needs another connection, and its name an address.
+    async fn serve(listener: TcpListener) {
+        async fn answer(connection: TcpStream) -> io::Result<()> {
+            let mut connection = BufReader::new(connection);
+            let mut line = String::new();
+            while connection.read_line(&mut line).await? > 2 {
+                line.clear();
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}";
+            connection.write_all(answer).await
+        }
+        let mut answers = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => drop(answers.spawn(answer(accepted.expect("a connection").0))),
+                Some(_) = answers.join_next() => {}
+            }
+        }
+    }
+
+    /// Servers with names, which are in a hurry, then servers with addresses, which are not: only the first may fail.
+    fn config(port: u16) -> Config {
+        let server = |number: usize, host: &str, timeout: &str| {
+            json!({
+                "name": number.to_string(), "url": format!("http://{host}:{port}/"), "transport": "http",
+                "proxy_url": "direct", "timeout": timeout,
+            })
+        };
+        let names = (0..NAMES).map(|number| server(number, &format!("{number}.test"), "300ms"));
+        let addresses = (NAMES..NAMES + ADDRESSES).map(|number| server(number, "127.0.0.1", "60s"));
+        let servers: Vec<_> = names.chain(addresses).collect();
+        let text = json!({ "defaults": { "interval": "1s", "retries": 0 }, "servers": servers }).to_string();
+        parse(&text, Path::new("mcp-exporter.yaml"), &|_| None).expect("a configuration").config
+    }
+
+    /// Waits until it is so.
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENT, looking).await.is_ok(), "waited in vain for {what}");
+    }
+
+    /// Names that hang, more than may be looked up at once: the others are polled as if nothing were, threads are to be had,
+    /// and nothing is left when the name server is back.
+    #[tokio::test]
+    async fn names_that_hang_hold_up_nobody_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let config = Arc::new(config(listener.local_addr().expect("an address").port()));
+        let mut work = JoinSet::new();
+        work.spawn(serve(listener));
+
+        let name_server = Arc::new(NameServer::default());
+        let asked = Arc::clone(&name_server);
+        let shared = Arc::new(Shared::resolving(move |_, port| asked.address(port)));
+        let (store, own) =
+            (Arc::new(SnapshotStore::default()), Arc::new(Own::new(Build { version: "1", commit: "c", rustc: "r" })));
+        let mut supervisor = Supervisor::new(Arc::clone(&store), own, Arc::clone(&shared), Arc::default());
+        supervisor.threads.provide(config.targets.len()).expect("threads");
+        let polling = supervisor.threads.least_busy().expect("a thread").clone();
+        let (_configs, followed) = watch::channel(Arc::clone(&config));
+        let stop = CancellationToken::new();
+        let mut supervising = JoinSet::new();
+        supervising.spawn(supervisor.run(followed, stop.clone()));
+
+        let (names, addresses) = config.targets.split_at(NAMES);
+        let counters = |targets: &[Target]| -> Vec<Counters> {
+            let state = |target: &Target| store.state(&target.name).map(|state| state.counters.clone());
+            targets.iter().map(|target| state(target).unwrap_or_default()).collect()
+        };
+        // Each of them by so many.
+        let grown = |before: &[Counters], targets: &[Target], by: u64, count: fn(&Counters) -> u64| {
+            before.iter().zip(counters(targets)).all(|(before, now)| count(&now) >= count(before) + by)
+        };
+        let healthy: fn(&Counters) -> u64 = |counters| counters.polls[PollResult::Healthy as usize];
+        let timeouts: fn(&Counters) -> u64 = |counters| counters.failures[Failure::Timeout as usize];
+        let none = vec![Counters::default(); NAMES + ADDRESSES];
+
+        until("all to be well", || grown(&none, &config.targets, 1, healthy)).await;
+        name_server.be_silent(true);
+        until("every place to be taken", || name_server.look().0 == PLACES).await;
+        let (names_before, addresses_before) = (counters(names), counters(addresses));
+        until("three more polls of the others", || grown(&addresses_before, addresses, 3, healthy)).await;
+        until("those with names to run out of time", || grown(&names_before, names, 2, timeouts)).await;
+        assert_eq!(spawn_blocking(|| "a page").await.expect("a thread"), "a page");
+        assert_eq!(polling.spawn_blocking(|| "a file").await.expect("a thread of the pollers"), "a file");
+        assert_eq!(name_server.look(), (PLACES, PLACES));
+
+        let names_before = counters(names);
+        name_server.be_silent(false);
+        until("all to be well again", || grown(&names_before, names, 1, healthy)).await;
+        for (target, counters) in names.iter().zip(counters(names)) {
+            assert_eq!(counters.failures.iter().sum::<u64>(), timeouts(&counters), "{}: {counters:?}", target.name);
+        }
+        for (target, counters) in addresses.iter().zip(counters(addresses)) {
+            assert_eq!(counters.failures, Counters::default().failures, "{}", target.name);
+        }
+        stop.cancel();
+        supervising.join_next().await.expect("a supervisor").expect("no panic");
+        until("no lookup to be left", || name_server.look().0 == 0).await;
+        until("every place to be free", || format!("{shared:?}").contains("Lookups(256 places)")).await;
+    }
+}
