@@ -24,13 +24,12 @@ pub(crate) struct NameServer {
 }
 
 impl NameServer {
+    /// # Errors
+    ///
+    /// The port is not to be had, or a program that is started to ask here is not answered.
     pub(crate) fn start() -> io::Result<Self> {
-        let socket = UdpSocket::bind((ADDRESS, 53)).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("no name server at {ADDRESS}, port 53 ({error}): this scenario needs root"),
-            )
-        })?;
+        let socket = UdpSocket::bind((ADDRESS, 53))
+            .map_err(|error| impossible(&format!("no name server at {ADDRESS}, port 53: {error}")))?;
         let silent = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&silent);
         std::thread::spawn(move || {
@@ -42,7 +41,27 @@ impl NameServer {
                 }
             }
         });
-        Ok(Self { silent })
+        let started = Self { silent };
+        started.is_asked()?;
+        Ok(started)
+    }
+
+    /// Lets a program look a name up, in the way of the exporter.
+    fn is_asked(&self) -> io::Result<()> {
+        let directory = tempfile::TempDir::new()?;
+        let mut command = self.asked_by(Path::new("getent"), directory.path())?;
+        let output = command.args(["ahostsv4", &name(0)]).output();
+        let output = output.map_err(|error| impossible(&format!("could not start `unshare`: {error}")))?;
+        let (found, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let expected = stub::address(0, 0).ip().to_string();
+        match found.split_whitespace().next() {
+            Some(first) if first == expected => Ok(()),
+            first => Err(impossible(&format!(
+                "`{}` is {first:?} for a program with a resolv.conf of its own, not {expected}; {}",
+                name(0),
+                said.trim()
+            ))),
+        }
     }
 
     pub(crate) fn be_silent(&self, silent: bool) {
@@ -50,7 +69,7 @@ impl NameServer {
     }
 
     /// Starts a program that asks this name server; it is the process that is started, not a child of it.
-    pub(crate) fn asked_by(program: &Path, directory: &Path) -> io::Result<Command> {
+    pub(crate) fn asked_by(&self, program: &Path, directory: &Path) -> io::Result<Command> {
         let file = directory.join("resolv.conf");
         std::fs::write(&file, format!("nameserver {ADDRESS}\noptions ndots:0\n"))?;
         let mut command = Command::new("unshare");
@@ -58,6 +77,12 @@ impl NameServer {
         command.args(["--mount", "sh", "-c", script]).args([&file, program]);
         Ok(command)
     }
+}
+
+fn impossible(why: &str) -> io::Error {
+    io::Error::other(format!(
+        "{why} (this scenario needs root, `unshare` and `mount` of util-linux, and `hosts: files dns` in /etc/nsswitch.conf)"
+    ))
 }
 
 /// The name of a server.

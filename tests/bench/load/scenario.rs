@@ -49,12 +49,14 @@ pub(crate) fn run(load: &Load) -> io::Result<()> {
         return Ok(());
     }
     println!("{servers} servers, every {interval} s, {speech:?}, windows of {seconds} s, {scenario:?}\n");
+    // Before anything else: not every machine lets us.
+    let names = (*scenario == Scenario::SlowDns).then(NameServer::start).transpose()?;
     // A second half of servers that only a reload brings in.
     let arguments = [(servers + servers / 2).to_string(), value_name(*speech)];
     let mut stub = StubProcess::start(&arguments)?;
     match scenario {
         Scenario::Steady => steady(load, &mut stub),
-        _ => bad_day(load, &mut stub),
+        _ => bad_day(load, &mut stub, names.as_ref()),
     }
 }
 
@@ -102,18 +104,16 @@ struct Exporter {
     address: SocketAddr,
     directory: TempDir,
     started: Instant,
-    names: Option<NameServer>,
 }
 
 impl Exporter {
-    fn start(load: &Load, port: u16) -> io::Result<Self> {
+    fn start(load: &Load, port: u16, names: Option<&NameServer>) -> io::Result<Self> {
         let directory = TempDir::new()?;
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let file = directory.path().join("mcp-exporter.yaml");
         std::fs::write(&file, configuration(load, port, 0..load.servers))?;
-        let names = (load.scenario == Scenario::SlowDns).then(NameServer::start).transpose()?;
         let mut command = match names {
-            Some(_) => NameServer::asked_by(&load.exporter, directory.path())?,
+            Some(names) => names.asked_by(&load.exporter, directory.path())?,
             None => Command::new(&load.exporter),
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MCP_EXPORTER_")) {
@@ -123,13 +123,13 @@ impl Exporter {
         command.stdin(Stdio::null()).stderr(std::fs::File::create(directory.path().join("log"))?);
         let started = Instant::now();
         let process = Process::start(&mut command)?;
-        Ok(Self { process, address, directory, started, names })
+        Ok(Self { process, address, directory, started })
     }
 
     /// Starts it, waits until each server has been asked, and one interval more: connecting and shaking hands is over.
-    fn start_warm(load: &Load, stub: &mut StubProcess) -> io::Result<(Self, Duration)> {
+    fn start_warm(load: &Load, stub: &mut StubProcess, names: Option<&NameServer>) -> io::Result<(Self, Duration)> {
         stub.tell("reset")?;
-        let exporter = Self::start(load, stub.port)?;
+        let exporter = Self::start(load, stub.port, names)?;
         exporter.all_asked(stub, 0, load.servers)?;
         let first_round = exporter.started.elapsed();
         until("readiness", || Ok(is_ok(exporter.address, "/-/ready")))?;
@@ -235,7 +235,7 @@ const SCRAPES_IN_A_ROW: u32 = 10;
 
 fn steady_exporter(load: &Load, stub: &mut StubProcess) -> io::Result<(Window, Window, Table)> {
     let servers = load.servers as f64;
-    let (exporter, first_round) = Exporter::start_warm(load, stub)?;
+    let (exporter, first_round) = Exporter::start_warm(load, stub, None)?;
     let process = &exporter.process;
     let unscraped_kib = process.resident_kib()?;
     let start = exporter.scrape()?;
@@ -332,8 +332,8 @@ fn steady_floor(load: &Load, stub: &mut StubProcess, table: &mut Table) -> io::R
 }
 
 /// Looks before, during and after.
-fn bad_day(load: &Load, stub: &mut StubProcess) -> io::Result<()> {
-    let (exporter, _) = Exporter::start_warm(load, stub)?;
+fn bad_day(load: &Load, stub: &mut StubProcess, names: Option<&NameServer>) -> io::Result<()> {
+    let (exporter, _) = Exporter::start_warm(load, stub, names)?;
     let mut before = exporter.scrape()?;
     stub.seen()?;
     println!("before: {}", exporter.size()?);
@@ -390,7 +390,7 @@ fn bad_day(load: &Load, stub: &mut StubProcess) -> io::Result<()> {
             println!("all up again after {:.1} s", all_up(load.servers)?.as_secs_f64());
         }
         Scenario::SlowDns => {
-            let names = exporter.names.as_ref().expect("started with it");
+            let names = names.expect("started for this scenario");
             names.be_silent(true);
             pause(load.window());
             look("while the name server says nothing", &mut before, stub)?;
