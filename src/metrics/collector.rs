@@ -184,12 +184,7 @@ fn write_samples(id: OfServer, known: &Known<'_>, now: SystemTime, out: &mut Fam
         OfServer::Polls => PollResult::ALL
             .into_iter()
             .for_each(|result| out.counter(&[("result", result.label())], counters.polls[result as usize])),
-        OfServer::PollFailures => {
-            Failure::ALL.into_iter().for_each(|reason| match counters.failures[reason as usize] {
-                0 => {}
-                count => out.counter(&[("reason", reason.label())], count),
-            })
-        }
+        OfServer::PollFailures => out.failures(&counters.failures),
         OfServer::PollFailureReason => {
             if let Some(error) = failure() {
                 out.gauge(&[("reason", error.failure.label())], Some(1.0));
@@ -330,12 +325,7 @@ fn write_catalog(id: OfServer, catalog: &CatalogState, up: bool, out: &mut Famil
                 count => out.counter(&[("kind", kind.label()), ("change", change.label())], count),
             })
         }),
-        OfServer::CatalogFailures => {
-            Failure::ALL.into_iter().for_each(|reason| match counters.failures[reason as usize] {
-                0 => {}
-                count => out.counter(&[("reason", reason.label())], count),
-            })
-        }
+        OfServer::CatalogFailures => out.failures(&counters.failures),
         OfServer::CatalogCut => Kind::ALL.into_iter().for_each(|kind| match counters.cut[kind as usize] {
             0 => {}
             count => out.counter(&[("kind", kind.label())], count),
@@ -355,12 +345,7 @@ fn write_passthrough(id: OfServer, state: &PassthroughState, up: bool, out: &mut
             let between = if reason == Reason::Conflict { state.conflicts.load(Ordering::Relaxed) } else { 0 };
             out.counter(&[("reason", reason.label())], state.dropped[reason as usize] + between)
         }),
-        OfServer::PassthroughFailures => {
-            Failure::ALL.into_iter().for_each(|reason| match state.failures[reason as usize] {
-                0 => {}
-                count => out.counter(&[("reason", reason.label())], count),
-            })
-        }
+        OfServer::PassthroughFailures => out.failures(&state.failures),
         _ => {}
     }
 }
@@ -421,6 +406,16 @@ impl<'o, 't> FamilyWriter<'o, 't> {
     fn counter(&mut self, labels: &[(&str, &str)], value: u64) {
         push_count(value, self.sample(labels));
         self.out.text.push('\n');
+    }
+
+    /// Those reasons that were there.
+    fn failures(&mut self, counts: &[u64; Failure::ALL.len()]) {
+        for reason in Failure::ALL {
+            match counts[reason as usize] {
+                0 => {}
+                count => self.counter(&[("reason", reason.label())], count),
+            }
+        }
     }
 
     fn seconds_counter(&mut self, value: f64) {

@@ -113,14 +113,18 @@ pub(super) fn push_count(value: u64, text: &mut String) {
     text.push_str(itoa::Buffer::new().format(value));
 }
 
-/// A number as people write it: `20`, not `20.0`.
-pub(super) fn push_number(value: f64, text: &mut String) {
+/// What people write as a whole number: `20`, not `20.0`.
+pub(super) fn as_whole(value: f64) -> Option<i64> {
     /// Up to here every whole number has its own `f64`.
     const EXACT: f64 = (1_u64 << 53) as f64;
-    if value.fract() == 0.0 && value.abs() < EXACT {
-        text.push_str(itoa::Buffer::new().format(value as i64));
-    } else {
-        push_float(value, text);
+    (value.fract() == 0.0 && value.abs() < EXACT).then_some(value as i64)
+}
+
+/// A number as people write it.
+pub(super) fn push_number(value: f64, text: &mut String) {
+    match as_whole(value) {
+        Some(whole) => text.push_str(itoa::Buffer::new().format(whole)),
+        None => push_float(value, text),
     }
 }
 

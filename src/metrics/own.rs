@@ -14,6 +14,7 @@ use prometheus_client::encoding::{
 use tokio::runtime::Handle;
 
 use super::collector::epoch_seconds;
+use super::exposition::as_whole;
 use super::names::{self, Family, OfExporter};
 use super::process::Process;
 use crate::discovery::{Report, Reports, SourceState};
@@ -268,17 +269,14 @@ impl<'a, 'd> FamilyEncoder<'a, 'd> {
     }
 }
 
-/// A gauge's value, written as people write it: `20`, not `20.0`.
+/// A gauge's value, written as people write it.
 struct Number(f64);
 
 impl EncodeGaugeValue for Number {
     fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
-        /// Up to here every whole number has its own `f64`.
-        const EXACT: f64 = (1_u64 << 53) as f64;
-        if self.0.fract() == 0.0 && self.0.abs() < EXACT {
-            (self.0 as i64).encode(encoder)
-        } else {
-            EncodeGaugeValue::encode(&self.0, encoder)
+        match as_whole(self.0) {
+            Some(whole) => whole.encode(encoder),
+            None => EncodeGaugeValue::encode(&self.0, encoder),
         }
     }
 }
