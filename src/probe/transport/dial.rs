@@ -29,9 +29,7 @@ use crate::target::{Endpoint, HttpAddress, ProxyAddress, Resolve};
 const LEAST_CONNECT_TIME: Duration = Duration::from_millis(100);
 
 /// An open way to a server, with or without TLS.
-pub(super) struct Socket(Stream);
-
-enum Stream {
+pub(super) enum Socket {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
@@ -48,16 +46,16 @@ pub(super) async fn dial(
     ledger: &mut Ledger,
 ) -> Result<Socket, ProbeError> {
     let dialing = Dialing { address, proxy, redactor };
-    let stream = match &address.socket {
+    Ok(match &address.socket {
         Some(path) => {
             ledger.begin(Phase::Connect);
             let unix = UnixStream::connect(path).await.map_err(|error| dialing.no_socket(&error))?;
             ledger.end();
             if address.url.scheme() == "https" {
                 let unix = dialing.shake_hands(unix, &shared.tls, tls, ledger).await?;
-                Stream::UnixTls(Box::new(unix))
+                Socket::UnixTls(Box::new(unix))
             } else {
-                Stream::Unix(unix)
+                Socket::Unix(unix)
             }
         }
         None => {
@@ -67,13 +65,12 @@ pub(super) async fn dial(
                     ledger.begin(Phase::Connect);
                     tcp = proxy::tunnel(tcp, proxy, address, redactor).await?;
                 }
-                Stream::Tls(Box::new(dialing.shake_hands(tcp, &shared.tls, tls, ledger).await?))
+                Socket::Tls(Box::new(dialing.shake_hands(tcp, &shared.tls, tls, ledger).await?))
             } else {
-                Stream::Tcp(tcp)
+                Socket::Tcp(tcp)
             }
         }
-    };
-    Ok(Socket(stream))
+    })
 }
 
 /// Every address behind the host of an endpoint's URL, sorted. Where the host is an address itself, nobody is asked.
@@ -319,31 +316,31 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
 macro_rules! each_stream {
     ($stream:expr, $socket:ident => $work:expr) => {
         match $stream {
-            Stream::Tcp($socket) => $work,
-            Stream::Tls($socket) => $work,
-            Stream::Unix($socket) => $work,
-            Stream::UnixTls($socket) => $work,
+            Socket::Tcp($socket) => $work,
+            Socket::Tls($socket) => $work,
+            Socket::Unix($socket) => $work,
+            Socket::UnixTls($socket) => $work,
         }
     };
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_read(cx, buf))
+        each_stream!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_write(cx, bytes))
+        each_stream!(self.get_mut(), socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_flush(cx))
+        each_stream!(self.get_mut(), socket => Pin::new(socket).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_stream!(&mut self.get_mut().0, socket => Pin::new(socket).poll_shutdown(cx))
+        each_stream!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx))
     }
 }
 

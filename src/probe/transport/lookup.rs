@@ -1,8 +1,9 @@
 //! Names to addresses, a bounded number at a time.
 //!
 //! The system's resolver blocks a thread for each name, for ten seconds and more where no name server answers, and cannot
-//! be called off: an attempt that runs out of time leaves its lookup behind. Unbounded, a fleet would fill the runtime's
-//! threads for blocking work with those, and `/metrics`, which is rendered on them, would not be answered any more.
+//! be called off: an attempt that runs out of time leaves its lookup behind. Unbounded, a fleet would fill its runtime's
+//! threads for blocking work with those, and what else needs one would wait: files with secrets, looks at children, and on the
+//! daemon's own runtime, where `/probe` asks, the rendering of `/metrics`.
 
 use std::fmt;
 use std::io;

@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn read_rest(&mut self) -> bool {
         let mut left = MAX_REST_BYTES;
         while let Ok(piece) = self.chunk().await {
-            let Some(piece) = piece else { return self.lasting };
+            let Some(piece) = piece else { return true };
             match left.checked_sub(piece.len()) {
                 Some(less) => left = less,
                 None => return false,
