@@ -1,10 +1,11 @@
-//! Answers of HTTP/1.1 that are changed at random: words left out, put in twice, exchanged, and single bytes.
+//! Answers of HTTP/1.1 that are changed at random.
 //!
 //! A failure prints its seed; set `ANSWER_SEED` to run it again.
 
 use std::path::Path;
-use std::{env, fs, panic};
+use std::{fs, panic};
 
+use super::chance::{change_bytes, seeded_by};
 use super::subjects;
 
 /// Changed answers for each kept one.
@@ -31,39 +32,20 @@ const WORDS: [&str; 18] = [
     "\0",
 ];
 
-fn change(text: &mut Vec<u8>, random: &mut fastrand::Rng) {
-    let at = random.usize(..=text.len());
-    let end = (at + random.usize(..20)).min(text.len());
-    match random.u8(..4) {
-        0 => drop(text.drain(at..end)),
-        1 => drop(text.splice(at..at, random.choice(WORDS).expect("one").bytes())),
-        2 => {
-            let twice = text[at..end].to_vec();
-            drop(text.splice(at..at, twice));
-        }
-        _ => {
-            if let Some(byte) = text.get_mut(at) {
-                *byte = random.u8(..);
-            }
-        }
-    }
-}
-
 #[test]
 fn answers_changed_at_random() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/answer");
     let mut paths: Vec<_> =
         fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("one").path()).collect();
     paths.sort();
-    let seed = env::var("ANSWER_SEED").ok().map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded_by("ANSWER_SEED");
     for path in paths {
         let kept = fs::read(path).expect("it can be read");
         for _ in 0..ROUNDS {
             let mut text = kept.clone();
-            (0..random.usize(1..6)).for_each(|_| change(&mut text, &mut random));
+            change_bytes(&mut text, &WORDS, &mut random);
             let held = panic::catch_unwind(|| subjects::answer(&text));
-            assert!(held.is_ok(), "ANSWER_SEED={seed}: {:?}", String::from_utf8_lossy(&text));
+            assert!(held.is_ok(), "{:?}", String::from_utf8_lossy(&text));
         }
     }
 }

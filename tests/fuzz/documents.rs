@@ -15,6 +15,7 @@ use mcp_exporter::secret::Redactor;
 use mcp_exporter::snapshot::Snapshot;
 use mcp_exporter::target::{Labels, TargetName};
 
+use crate::chance::seeded_by;
 use crate::subjects::{answered, readings, samples};
 
 /// Made up for one run; about half of them say what can be read.
@@ -212,10 +213,7 @@ fn samples_in(line: &str) -> Read {
 
 #[test]
 fn whatever_documents_say_another_parser_reads_it_alike() {
-    let given = env::var("DOCUMENTS_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    println!("DOCUMENTS_SEED={seed}");
-    let (mut maker, readings) = (Maker(fastrand::Rng::with_seed(seed)), readings());
+    let (mut maker, readings) = (Maker(seeded_by("DOCUMENTS_SEED")), readings());
     let fleets: Vec<Snapshot> = (0..DOCUMENTS / SERVERS).map(|_| fleet(&mut maker, &readings)).collect();
     let read: usize = fleets.iter().map(|fleet| fleet.targets.len()).sum();
     assert!(read > DOCUMENTS / 4, "only {read} of {DOCUMENTS} documents could be read");

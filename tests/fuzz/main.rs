@@ -2,6 +2,7 @@
 //! functions; documents that are changed at random; random documents as they are exposed.
 
 mod answers;
+mod chance;
 mod documents;
 mod hostile;
 #[expect(unreachable_pub, reason = "the same files are a library to the targets of cargo-fuzz")]
