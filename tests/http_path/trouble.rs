@@ -130,6 +130,18 @@ async fn answers_that_are_not_mcp() {
 }
 
 #[tokio::test]
+async fn only_what_is_no_http_at_all_may_be_https() {
+    for (bytes, hinted) in
+        [(&b"\x15\x03\x01\x00\x02\x02\x46"[..], true), (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", false)]
+    {
+        let (_server, mut client) = read_answered_with(bytes.to_vec()).await;
+        let error = client.failure().await;
+        check(&error, Failure::Protocol, "not HTTP");
+        assert_eq!(error.hint.as_deref(), hinted.then_some("should it be `https://`?"));
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_asks_back() {
     let server = Fake::start(|got| {
         crate::fake::modern(got, |got| {

@@ -165,8 +165,9 @@ impl Context {
             Broken::Head(why) => {
                 let failed = failed(Failure::Protocol, "was answered with something that is not HTTP")
                     .because(Cause::text(why.to_string()));
-                match address_of(&self.endpoint).url.scheme() {
-                    "http" => failed.hint("should it be `https://`?"),
+                match (why, address_of(&self.endpoint).url.scheme()) {
+                    // What contradicts itself is HTTP all the same.
+                    (NoHead::Syntax(_), "http") => failed.hint("should it be `https://`?"),
                     _ => failed,
                 }
             }
