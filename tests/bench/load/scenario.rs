@@ -157,9 +157,6 @@ impl Exporter {
     }
 }
 
-/// How long connections last where their servers have names: looking names up is a matter of new ones.
-const SHORT_LIVED: &str = "10s";
-
 /// JSON is YAML.
 fn configuration(load: &Load, port: u16, servers: impl Iterator<Item = usize>) -> String {
     let servers: Vec<_> = servers
@@ -172,7 +169,8 @@ fn configuration(load: &Load, port: u16, servers: impl Iterator<Item = usize>) -
             });
             if load.scenario == Scenario::SlowDns && server < load.servers / 10 {
                 settings["url"] = format!("http://{}:{port}/{path}", names::name(server)).into();
-                settings["max_connection_age"] = SHORT_LIVED.into();
+                // Names are looked up for new connections: each of these comes to its end once while nobody answers.
+                settings["max_connection_age"] = format!("{}s", load.seconds * 3 / 2).into();
             }
             settings
         })
@@ -366,6 +364,7 @@ fn bad_day(load: &Load, stub: &mut StubProcess, names: Option<&NameServer>) -> i
         *before = now;
         Ok(())
     };
+    pause(load.window());
     look("a window of peace", &mut before, stub)?;
     let all_up = |count: usize| {
         until("all to be up", || {
